@@ -1,0 +1,262 @@
+"""What we know about one request: the record that travels from addon to addon.
+
+mitmproxy keeps it under one key of `flow.metadata` as plain data; code sees the typed `Exchange` through `read`
+and `write`. Each field has exactly one writer (named beside it). Secrets and bodies never enter it, and what it
+says is trusted only within the flow that wrote it: metadata of a loaded or replayed flow comes from a file, so the
+guard wipes it when it first sees a flow.
+
+The types that several areas share (Principal, Operation, Decision ...) stand here, at the bottom of the layers, so
+that areas meet in this file and not in each other.
+"""
+
+from collections.abc import Mapping, MutableMapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any, Protocol
+
+KEY = "guardhouse"
+
+
+class Access(StrEnum):
+    """What an operation does to what it touches. What cannot be parsed is `unknown`."""
+
+    READ = "read"
+    WRITE = "write"
+    DELETE = "delete"
+    SCHEMA = "schema"
+    ADMIN = "admin"
+    EXECUTE = "execute"
+    TRANSFER = "transfer"
+    CONNECT = "connect"
+    UNKNOWN = "unknown"
+
+
+class Effect(StrEnum):
+    """What policy says of an operation."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    HOLD = "hold"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One thing that somebody wants to do, whatever the protocol (DESIGN.md section 5)."""
+
+    protocol: str
+    verb: str
+    text: str
+    access: frozenset[Access]
+    resources: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    children: tuple["Operation", ...] = ()
+    exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Somebody who acts for somebody else (RFC 8693 `act`)."""
+
+    issuer: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks, verified. A person's key is (issuer, subject); names and e-mail addresses are never keys."""
+
+    issuer: str
+    issuer_alias: str
+    subject: str
+    kind: str = "service"  # human | service | agent | ci | workload
+    client_id: str | None = None
+    groups: tuple[str, ...] = ()  # each prefixed "alias:"
+    actors: tuple[Actor, ...] = ()  # the current actor first
+    owner: str | None = None  # "alias:subject" of the person answerable for an agent or key
+    related: tuple[str, ...] = ()  # further people for four-eyes, "alias:subject"
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    auth_time: float | None = None
+    acr: str | None = None
+    amr: tuple[str, ...] = ()
+    token_id: str = ""
+    method: str = "jwt"  # jwt | api_key | mtls | introspection | saml
+    expires_at: float = 0.0
+
+    @property
+    def person(self) -> str:
+        """The form in which files and pages name somebody: `alias:subject`, split at the first colon."""
+        return f"{self.issuer_alias}:{self.subject}"
+
+    @property
+    def key(self) -> str:
+        """The unambiguous key of this principal, for rows and look-ups."""
+        return f"{self.issuer}\n{self.subject}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Where the request stands in a W3C trace. `span_id` is ours; `parent_id` is what the caller sent."""
+
+    trace_id: str
+    span_id: str
+    parent_id: str | None = None
+    verified: bool = False  # the parent span was issued by us to somebody this principal acts for
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What policy decided, by which rules, and what it obliges us to do."""
+
+    effect: Effect
+    rules: tuple[str, ...] = ()  # names of the rules that decided, sorted
+    masks: tuple[str, ...] = ()  # profiles that apply to the answer, sorted; the obligation to mask
+    approvals: tuple[str, ...] = ()  # keys of approvals.yaml named by the matching hold rules, sorted
+    reasons: tuple[str, ...] = ()  # the rules' own sentences, for people
+    audit_level: str = "RequestResponse"
+    policy_digest: str = ""
+    observed: str | None = None  # in observe mode: the effect it would have had
+
+
+@dataclass(frozen=True, slots=True)
+class HoldState:
+    """The hold a request met, as far as the flow is concerned."""
+
+    id: str
+    state: str
+    digest: str
+    reviewers: tuple[str, ...] = ()
+    reason: str | None = None
+    decided_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How it ended."""
+
+    status: int
+    code: str | None = None  # slug of core.errors when we refused
+    bytes: int = 0
+
+
+@dataclass(slots=True)
+class Exchange:
+    """The record of one request. See the writer beside each field."""
+
+    id: str = ""  # guard (uuid7)
+    started_at: float = 0.0  # guard (unix seconds)
+    snapshot: str = ""  # guard (digest of the pinned Snapshot)
+    service: str | None = None  # routing
+    operation: Operation | None = None  # routing
+    principal: Principal | None = None  # identity
+    replay_of: str | None = None  # identity (investigators only)
+    session_id: str | None = None  # session
+    purpose: str = ""  # session
+    purpose_source: str = "none"  # session: claim | header | baggage | none
+    purpose_conflict: str | None = None  # session
+    purpose_detail: str | None = None  # session (untrusted free text; its hash is part of the approval digest)
+    trace: Trace | None = None  # session
+    decision: Decision | None = None  # policy
+    hold: HoldState | None = None  # approval
+    masked: dict[str, int] = field(default_factory=dict)  # masking
+    masking_complete: bool = True  # masking
+    receipt: list[dict[str, Any]] = field(default_factory=list)  # masking: entries, never a value
+    fields_seen: dict[str, int] = field(default_factory=dict)  # masking
+    notes: list[str] = field(default_factory=list)  # anybody: short ids of oddities, e.g. "stripped:x-remote-user"
+    outcome: Outcome | None = None  # refuse | audit
+
+
+class Redactor(Protocol):
+    """Makes the masked form of anything that is stored, shown or logged (design/masking.md 3.10)."""
+
+    def redact(self, data: bytes, media_type: str | None, service: str | None) -> "Redacted":
+        """Mask a body (already content-decoded). Never raises for bad data: what it cannot mask is withheld."""
+
+    def redact_text(self, text: str, service: str | None) -> str:
+        """Mask a line of hostile text: a path, header value, error text or log line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redacted:
+    """A masked copy. `complete` is False when something was withheld instead of masked."""
+
+    body: bytes
+    counts: Mapping[str, int] = field(default_factory=dict)
+    complete: bool = True
+
+
+def read(metadata: Mapping[Any, Any]) -> Exchange:
+    """Return the typed record of a flow. A missing record raises KeyError: the guard opens it before any shell runs."""
+    return decode(metadata[KEY])
+
+
+def write(metadata: MutableMapping[Any, Any], record: Exchange) -> None:
+    """Put the record back as plain data (dict, list, str, int, float, bool, None: anything else breaks saving)."""
+    metadata[KEY] = encode(record)
+
+
+def encode(record: Exchange) -> dict[str, Any]:
+    """Return the record as plain data."""
+    plain = _plain(asdict(record))
+    assert isinstance(plain, dict)
+    return plain
+
+
+def decode(data: Mapping[str, Any]) -> Exchange:
+    """Return the record that `encode` made. Unknown members raise TypeError."""
+    record = Exchange(**{name: data[name] for name in data})
+    record.operation = None if data.get("operation") is None else operation_from(data["operation"])
+    record.principal = None if data.get("principal") is None else principal_from(data["principal"])
+    record.trace = None if data.get("trace") is None else Trace(**data["trace"])
+    record.decision = None if data.get("decision") is None else _decision_from(data["decision"])
+    record.hold = None if data.get("hold") is None else _hold_from(data["hold"])
+    record.outcome = None if data.get("outcome") is None else Outcome(**data["outcome"])
+    for name in ("masked", "receipt", "fields_seen", "notes"):
+        setattr(record, name, type(getattr(record, name))(getattr(record, name)))
+    return record
+
+
+def operation_from(data: Mapping[str, Any]) -> Operation:
+    """Rebuild an operation from plain data."""
+    return Operation(
+        protocol=data["protocol"],
+        verb=data["verb"],
+        text=data["text"],
+        access=frozenset(Access(name) for name in data["access"]),
+        resources=tuple(data["resources"]),
+        attributes=dict(data["attributes"]),
+        children=tuple(operation_from(child) for child in data["children"]),
+        exact=data["exact"],
+    )
+
+
+def principal_from(data: Mapping[str, Any]) -> Principal:
+    """Rebuild a principal from plain data."""
+    values = {f.name: data[f.name] for f in fields(Principal) if f.name in data}
+    for name in ("groups", "related", "amr"):
+        values[name] = tuple(values.get(name, ()))
+    values["actors"] = tuple(Actor(**actor) for actor in data.get("actors", ()))
+    return Principal(**values)
+
+
+def _decision_from(data: Mapping[str, Any]) -> Decision:
+    values = dict(data)
+    values["effect"] = Effect(data["effect"])
+    for name in ("rules", "masks", "approvals", "reasons"):
+        values[name] = tuple(values[name])
+    return Decision(**values)
+
+
+def _hold_from(data: Mapping[str, Any]) -> HoldState:
+    return HoldState(**{**data, "reviewers": tuple(data["reviewers"])})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, frozenset | set):
+        return sorted(_plain(item) for item in value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, StrEnum):
+        return str(value)
+    return value

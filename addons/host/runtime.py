@@ -1,0 +1,61 @@
+"""The composition root: everything a shell is handed, in one object.
+
+`stack.py` makes the one Runtime and gives it to each shell. Slots are None until the shell that owns them has filled
+them in its `running`; while one of `REQUIRED` is None the guard refuses every request. Nothing is global and nothing
+is found by import, so a shell that is loaded alone has an empty Runtime and refuses everything.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from mitmproxy import flow as mitmflow
+
+from addons.core.clock import Clock
+from addons.core.config.model import Snapshot
+from addons.core.exchange import Redactor
+from addons.host import gate
+
+if TYPE_CHECKING:  # the areas' own types; the slots stay None until an area fills them
+    from addons.core.approval.desk import Desk
+    from addons.core.audit.log import AuditLog
+    from addons.core.identity.verify import Verifier
+    from addons.core.masking.engine import MaskEngine
+    from addons.core.services.credentials.keyring import KeyRing
+    from addons.core.services.credentials.references import Secrets
+
+REQUIRED = ("snapshot", "clock", "keys", "secrets", "identity", "redactor", "masker", "store", "holds")
+
+
+class Runtime:
+    """Slots, filled at start by their owners (named beside them)."""
+
+    def __init__(self) -> None:
+        self.snapshot: Snapshot | None = None  # hardening; swapped by reload
+        self.clock: Clock | None = None  # hardening
+        self.keys: KeyRing | None = None  # hardening: HKDF labels of keys.root
+        self.secrets: Secrets | None = None  # hardening: resolves references
+        self.identity: Verifier | None = None  # identity
+        self.masker: MaskEngine | None = None  # masking
+        self.redactor: Redactor | None = None  # masking
+        self.store: AuditLog | None = None  # audit.Intent
+        self.holds: Desk | None = None  # approval
+        self.draining = False  # host.drain
+        self.running: set[str] = set()  # names of the shells whose `running` ended normally (the guard notes them)
+        self.chain: tuple[str, ...] = ()  # names in the order of stack.py
+        self.closers: list[tuple[str, Callable[[], Awaitable[None]]]] = []  # closed last opened first, by host.drain
+        self.reloaders: list[Callable[[Snapshot], None]] = []  # told of a new Snapshot, after it was swapped in
+
+    def missing(self) -> list[str]:
+        """Names of the required slots that are still empty."""
+        return [name for name in REQUIRED if getattr(self, name) is None]
+
+    def snapshot_of(self, flow: mitmflow.Flow) -> Snapshot:
+        """The Snapshot pinned for this flow. Never `self.snapshot`, which may be newer."""
+        pinned = gate.of(flow).snapshot
+        if pinned is None:
+            raise RuntimeError("no Snapshot was pinned for this flow")
+        return pinned
+
+    def on_close(self, name: str, close: Callable[[], Awaitable[None]]) -> None:
+        """Register something to be closed when the gateway stops; the last registered is closed first."""
+        self.closers.append((name, close))
