@@ -1,9 +1,8 @@
-"""Guarded moves: changes of state that are durable together with the event that records them.
+"""What an area may ask the store to change in the same transaction as the event that tells of it.
 
-An approval's decision and its audit event must be one transaction, so an area hands its moves to the audit writer
-beside the event. A move whose guard does not hold fails the whole batch: nothing is written, and the caller reads the
-row again. The types stand here, at the bottom, because the area that decides and the area that writes do not import
-each other.
+Both are plain data, so that an area describes its rows without knowing the store, and the store runs them without knowing the area.
+A move whose guard fails (no row matched an ``Update``, the row of an ``Insert`` is already there) undoes the whole transaction:
+neither the rows nor the event are written, and ``commit`` answers None.
 """
 
 from collections.abc import Mapping
@@ -13,21 +12,23 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Change exactly one row: all of `where` must be equal, `after` columns greater, `not_after` columns at most."""
+    """Change exactly one row of ``table``: the one where every guard holds. ``where`` is equality, None means SQL ``IS NULL``."""
 
     table: str
     set: Mapping[str, Any]
     where: Mapping[str, Any]
-    after: Mapping[str, int] = field(default_factory=dict)  # column > value
-    not_after: Mapping[str, int] = field(default_factory=dict)  # column <= value
+    after: Mapping[str, int] = field(default_factory=dict)
+    """Columns that must be greater than this value (a deadline still ahead)."""
+    not_after: Mapping[str, int] = field(default_factory=dict)
+    """Columns that must be at most this value (a deadline that has passed)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """Add one row; a row that is there already (a unique key) fails the guard."""
+    """Add exactly one row; a row that breaks a unique key is a guard that failed."""
 
     table: str
     row: Mapping[str, Any]
 
 
-type Move = Update | Insert
+Move = Update | Insert
