@@ -81,6 +81,8 @@ CODES: Mapping[str, Code] = {
     "not-a-reviewer": Code(403, "caller", "You are not a reviewer of this approval"),
     "assurance": Code(403, "caller", "This channel does not count for this approval"),
     "not-found": Code(404, "caller", "There is no such thing, or it is not yours to see"),
+    "method-not-allowed": Code(405, "caller", "This address does not take that method"),
+    "cross-site": Code(403, "caller", "The form did not come from this page"),
     "forbidden": Code(403, "caller", "Your role does not allow this"),
     "invalid": Code(422, "caller", "The request body is not valid"),
     "unsigned": Code(401, "caller", "The signature does not count"),

@@ -1,0 +1,68 @@
+"""Health, readiness, metrics, and loading the policy files again.
+
+Readiness says no while a request would be refused for a reason of ours, and says what an operator should not forget
+(development mode, a service in observe mode) as long as it is so.
+"""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from addons.core.errors import ConfigError
+from addons.core.web.access import Access
+from addons.core.web.approvals import Nothing, takes
+from addons.core.web.body import read_json
+from addons.core.web.problems import Invalid, problem_response
+from addons.core.web.services import ControlServices
+
+
+def routes(services: ControlServices, access: Access) -> APIRouter:
+    """Health, readiness, metrics, reload."""
+    router = APIRouter()
+
+    @router.get("/healthz", summary="The process answers")
+    async def healthz() -> Response:
+        return JSONResponse({"status": "ok"})
+
+    @router.get("/readyz", summary="Requests would be served now; if not, why")
+    async def readyz() -> Response:
+        readiness = services.readiness()
+        body = {"ready": readiness.is_ready, "problems": list(readiness.problems), "notes": list(readiness.notes)}
+        return JSONResponse(body, 200 if readiness.is_ready else 503)
+
+    @router.get("/metrics", summary="Counters for Prometheus")
+    async def metrics(request: Request) -> Response:
+        if not services.snapshot().gateway.control.unsafe_metrics_open:
+            await access.with_role(request, "investigator", "admin")
+        return PlainTextResponse(metrics_text(services), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @router.post("/v1/reload", summary="Load the policy files again, all or none", openapi_extra=takes(Nothing))
+    async def reload(request: Request) -> Response:
+        await access.with_role(request, "admin")
+        await read_json(request, Nothing)
+        try:
+            snapshot = await services.reload()
+        except ConfigError as error:
+            return problem_response(Invalid("The policy files cannot be used; the old ones stay in force.", extra={"problems": told(error)}))
+        return JSONResponse({"digest": snapshot.digest, "warnings": list(snapshot.warnings)})
+
+    return router
+
+
+def told(error: ConfigError) -> list[dict[str, str]]:
+    """Every problem of the files, for the admin who asked."""
+    return [{"where": problem.where, "problem": problem.problem, "hint": problem.hint} for problem in error.problems]
+
+
+def metrics_text(services: ControlServices) -> str:
+    """Prometheus' text format; gauges only, so far."""
+    readiness = services.readiness()
+    values: dict[str, float] = {
+        "guardhouse_ready": float(readiness.is_ready),
+        "guardhouse_development": float("development" in readiness.notes),
+        "guardhouse_draining": float("draining" in readiness.problems),
+        "guardhouse_observe_services": float(sum(note.startswith("observe:") for note in readiness.notes)),
+    }
+    for area, health in (("approvals", services.holds.health()), ("audit", services.store.health())):
+        values |= {f"guardhouse_{area}_{name}": float(value) for name, value in health.items() if isinstance(value, int | float)}
+    return "".join(f"# TYPE {name} gauge\n{name} {value:g}\n" for name, value in sorted(values.items()))

@@ -1,0 +1,54 @@
+"""What the control plane is handed: everything it reads or calls, in one frozen object.
+
+The control plane lives in core and never imports the host. What only the host can do (load the policy files again, say
+whether the chain stands) comes in as a callable. The shell `addons/control.py` fills this from the Runtime.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from addons.core.clock import Clock
+from addons.core.config.model import Snapshot
+from addons.core.exchange import Principal
+
+if TYPE_CHECKING:
+    from addons.core.approval.desk import Desk
+    from addons.core.audit.log import AuditLog
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether a request would be served now. `problems` say why not; `notes` say what an operator should not forget."""
+
+    problems: tuple[str, ...] = ()  # draining | warming-up | waiting-for:<slot>
+    notes: tuple[str, ...] = ()  # development | observe:<service>
+
+    @property
+    def is_ready(self) -> bool:
+        return not self.problems
+
+
+class TokenVerifier(Protocol):
+    """The part of the identity area that the control plane uses."""
+
+    async def verify_bearer(self, token: str, audiences: tuple[str, ...], snapshot: Snapshot, peer: str) -> Principal:
+        """Return whose token it is. Raises AuthenticationError or IdentityUnavailableError."""
+
+    def still_good(self, principal: Principal, snapshot: Snapshot) -> None:
+        """Raise when the principal has expired or was revoked since it was verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlServices:
+    """The control plane's hands and eyes."""
+
+    snapshot: Callable[[], Snapshot]
+    clock: Clock
+    identity: TokenVerifier
+    holds: "Desk"
+    store: "AuditLog"
+    session_key: bytes  # HKDF label `page-session`
+    readiness: Callable[[], Readiness]
+    reload: Callable[[], Awaitable[Snapshot]]  # all policy files or none; raises ConfigError
+    redact: Callable[[str], str]  # masks a line that will be written down (a search query may hold what it looks for)
