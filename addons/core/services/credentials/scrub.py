@@ -1,0 +1,70 @@
+"""Every spelling in which an upstream may hand back the credential it was sent: in an echo, an error, a redirect.
+
+The caller must never hold it, so answers are searched for these byte strings. Base64 of a longer text contains ours at
+one of three alignments; the first and last characters depend on what stands beside it and are left out.
+"""
+
+import base64
+import json
+from collections.abc import Iterable
+from urllib.parse import quote
+
+MIN_LENGTH = 8  # a shorter text would hit by chance
+MASK = b"[UPSTREAM_SECRET]"
+
+
+def forms(header_value: str) -> tuple[bytes, ...]:
+    """Return the spellings of an injected header value, longest first: the whole value and the secret in it."""
+    found: set[bytes] = set()
+    for secret in secrets_in(header_value):
+        raw = secret.encode()
+        found.add(raw)
+        found.update(_based(raw))
+        found.update(_escaped(secret))
+    return tuple(sorted((form for form in found if len(form) >= MIN_LENGTH), key=lambda form: (-len(form), form)))
+
+
+def secrets_in(header_value: str) -> list[str]:
+    """The secret parts of a header value: without its scheme; for basic also decoded, and the password alone."""
+    scheme, _, rest = header_value.partition(" ")
+    if scheme == "Bearer":
+        return [rest]
+    if scheme == "Basic":
+        pair = base64.b64decode(rest).decode()
+        return [rest, pair, pair.partition(":")[2]]
+    return [header_value]
+
+
+def scrub(data: bytes, spellings: Iterable[bytes], mask: bytes = MASK) -> tuple[bytes, int]:
+    """Replace every spelling in these bytes; return them and how many there were."""
+    count = 0
+    for spelling in spellings:
+        hits = data.count(spelling)
+        if hits:
+            count += hits
+            data = data.replace(spelling, mask)
+    return data, count
+
+
+def _based(raw: bytes) -> Iterable[bytes]:
+    for shift in range(3):
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            text = encode(b"\0" * shift + raw).rstrip(b"=")
+            first = (0, 2, 3)[shift]  # characters that also carry bits of what stands before
+            last = len(text) if (shift + len(raw)) % 3 == 0 else len(text) - 1  # ... and behind
+            yield text[first:last]
+
+
+def _escaped(secret: str) -> Iterable[bytes]:
+    for safe in ("", "/", "/:", "~"):
+        upper = quote(secret, safe=safe)
+        yield upper.encode()
+        yield _lower_escapes(upper).encode()
+    quoted = json.dumps(secret)[1:-1]
+    yield quoted.encode()
+    yield quoted.replace("/", "\\/").encode()
+
+
+def _lower_escapes(text: str) -> str:
+    head, *rest = text.split("%")
+    return head + "".join(f"%{piece[:2].lower()}{piece[2:]}" for piece in rest)
