@@ -1,0 +1,88 @@
+"""Which service is meant, and what the request does there: the `Operation`.
+
+At the head: listener and host name the service, and the request is pointed at its upstream (a reverse listener's own
+target is never routable). With the body: the operation, on which policy, masking, approval and audit agree. The
+decisions are in `addons.core.services`; a refusal here names the listener or the `accept:` key, never another service.
+"""
+
+from mitmproxy import http
+
+from addons.core import exchange
+from addons.core.config.model import Service
+from addons.core.errors import GuardhouseError
+from addons.core.services import canonical, routing
+from addons.core.services import http as plain_http
+from addons.core.services.target import split
+from addons.core.services.terms import check_terms
+from addons.host.fail_closed import guard
+from addons.host.request_head import head_of
+from addons.host.runtime import Runtime
+
+
+class Routing:
+    name = "guardhouse-routing"
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        gateway = self.runtime.snapshot_of(flow).gateway
+        host, port = flow.client_conn.sockname[:2]
+        listener = routing.find_listener(gateway, host, port)
+        routing.check_transport(listener, flow.client_conn.tls_established)
+        head = head_of(flow)
+        service = routing.find_service(gateway, listener, canonical.host_of(head))
+        record = exchange.read(flow.metadata)
+        record.service = service.name
+        exchange.write(flow.metadata, record)
+        plain_http.refuse_upgrade(head)
+        check_terms(head, service.accept)
+        drop_upgrade(flow)
+        point_at(flow, service)
+
+    def request(self, flow: http.HTTPFlow) -> None:
+        record = exchange.read(flow.metadata)
+        service = self.runtime.snapshot_of(flow).gateway.services[record.service or ""]
+        if service.kind != plain_http.PROTOCOL:
+            raise GuardhouseError("Services of this kind are not carried yet.", code="not-supported", detail=f"kind {service.kind}")
+        path, query = split(flow.request.data.path)
+        record.operation = plain_http.operation(
+            flow.request.data.method.decode(),
+            service.scheme,
+            service.address.host,
+            path.decode(),
+            query.decode(),
+            list(flow.request.headers.items(multi=True)),
+            flow.request.raw_content or b"",
+            service,
+        )
+        exchange.write(flow.metadata, record)
+
+
+def drop_upgrade(flow: http.HTTPFlow) -> None:
+    """An upgrade nobody here knows is not offered upstream: its 101 would become a relay without policy."""
+    if flow.request.headers.pop("Upgrade", None) is None:
+        return
+    kept = [token for token in flow.request.headers.get("Connection", "").split(",") if token.strip().lower() not in ("upgrade", "")]
+    flow.request.headers.pop("Connection", None)
+    if kept:
+        flow.request.headers["Connection"] = ",".join(kept)
+    record = exchange.read(flow.metadata)
+    record.notes.append("stripped:upgrade")
+    exchange.write(flow.metadata, record)
+
+
+def point_at(flow: http.HTTPFlow, service: Service) -> None:
+    """Dial the service, and show it the Host that its configuration says."""
+    request = flow.request
+    shown = routing.host_header(service, request.host_header or "")
+    request.scheme, request.host, request.port = service.scheme, service.address.host, service.address.port
+    if flow.client_conn.alpn == b"h2":
+        request.headers.pop("Host", None)
+        request.authority = shown
+        return
+    request.headers["Host"] = shown
+    request.authority = ""
+
+
+addons = [guard(Routing(Runtime()))]
