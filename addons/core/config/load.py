@@ -27,11 +27,11 @@ type Check = Callable[[Snapshot], Iterable[ConfigProblem]]
 def find_policies(option: str | None, environ: Mapping[str, str], beside: Path) -> Path:
     """Where the policy files are: the option, else GUARDHOUSE_POLICIES, else `policies` beside the folder `addons/`.
 
-    `beside` is the folder `addons/`. The working directory never counts for the default: who starts the gateway from a
-    folder of somebody else's must not get somebody else's rules.
+    `beside` is the folder that holds `addons/`. The working directory never counts for the default: who starts the
+    gateway from a folder of somebody else's must not get somebody else's rules.
     """
     told = option or environ.get("GUARDHOUSE_POLICIES") or None
-    folder = beside.absolute().parent / "policies" if told is None else Path(told).expanduser().absolute()
+    folder = beside.absolute() / "policies" if told is None else Path(told).expanduser().absolute()
     if not folder.is_dir():
         raise ConfigError([ConfigProblem(str(folder), "there is no such folder", "set guardhouse_policies or GUARDHOUSE_POLICIES")])
     return folder
