@@ -10,6 +10,7 @@ from mitmproxy import http
 from addons.core import exchange
 from addons.core.errors import GuardhouseError
 from addons.core.exchange import Effect
+from addons.core.masking.rules import covers
 from addons.core.policy import masked_filters
 from addons.core.policy.evaluate import decide, denial
 from addons.host.fail_closed import guard
@@ -32,7 +33,7 @@ class Policy:
         exchange.write(flow.metadata, record)
         if decision.effect is Effect.DENY:
             raise denial(decision, record)
-        masked_filters.check(snapshot, record, masked_filters.names_a_masked_field)
+        masked_filters.check(snapshot, record, covers)
 
 
 addons = [guard(Policy(Runtime()))]

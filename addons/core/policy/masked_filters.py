@@ -4,16 +4,14 @@ Runs after the rules, on the profiles that this request owes, unless the service
 Whether a profile covers a name is the masking area's knowledge and comes in as an argument.
 """
 
-import re
 from collections.abc import Callable
 
-from addons.core.config.model import Profile, Snapshot
+from addons.core.config.model import Snapshot
 from addons.core.errors import PolicyDeniedError
 from addons.core.exchange import Exchange
 from addons.core.policy.facts import flatten
 
 Covers = Callable[[Snapshot, tuple[str, ...], str], bool]
-_MARKS = re.compile(r"[\W_]+")
 
 
 def check(snapshot: Snapshot, record: Exchange, covers: Covers) -> None:
@@ -30,20 +28,3 @@ def check(snapshot: Snapshot, record: Exchange, covers: Covers) -> None:
             code="masked-field-filter",
             detail=f"{len(found)} of {len(named)} names are masked; profiles {', '.join(record.decision.masks)}",
         )
-
-
-def names_a_masked_field(snapshot: Snapshot, profiles: tuple[str, ...], name: str) -> bool:
-    """True when a profile has a rule for a field of this name, by key or at the end of a path, or an info type of it."""
-    found = [snapshot.masking.profiles[profile] for profile in profiles if profile in snapshot.masking.profiles]
-    return bool(_plain(name)) and any(_plain(name) in _fields(profile) for profile in found)
-
-
-def _fields(profile: Profile) -> set[str]:
-    names = [rule.key or (rule.path or "").rpartition("/")[2] for rule in profile.fields]
-    for info_type in profile.entities:
-        names += [info_type, info_type.partition("_")[0], info_type.rpartition("_")[2]]
-    return {_plain(name) for name in names} - {"", "address", "number", "card", "code", "us"}
-
-
-def _plain(name: str) -> str:
-    return _MARKS.sub("", name).casefold()
