@@ -20,11 +20,13 @@ class Gate:
 
     snapshot: Snapshot | None  # pinned when the guard first saw the flow
     steps: list[str] = field(default_factory=list)  # "addon-name.hook", in the order in which they ended normally
-    fingerprint: bytes | None = None  # of the request, taken right after masking.Prepare
+    fingerprint: bytes | None = None  # of the request without its body, taken right after masking.Prepare
+    body: bytes | None = None  # the body as it stood then; kept by mitmproxy anyway, so this is a reference
     injected: Mapping[str, str] = field(default_factory=dict)  # header name (lower case) -> what credentials put there
     scrub: tuple[bytes, ...] = ()  # the injected secret in every spelling, to be removed from answers
     intent_seq: int | None = None  # the durable intent
     departed: bool = False  # the only door out was passed
+    gone: bool = False  # the client left or reset its stream: nothing may be sent for it any more
     receipt: bool = False  # masking.Apply has seen the whole answer
     received: Mapping[str, str | int] | None = None  # HMAC and length of the raw answer, before masking
     terminal: bool = False  # audit has written the one terminal event

@@ -7,6 +7,7 @@ is found by import, so a shell that is loaded alone has an empty Runtime and ref
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from mitmproxy import flow as mitmflow
 
@@ -40,6 +41,10 @@ class Runtime:
         self.store: AuditLog | None = None  # audit.Intent
         self.holds: Desk | None = None  # approval
         self.draining = False  # host.drain
+        self.audit_failures = 0  # the guard: refusals in a row because nothing could be recorded
+        self.loop_lag = 0.0  # watchdog: seconds by which the event loop was late, last measured
+        self.said: dict[tuple[str, int], str] = {}  # loghook: class of the last thing the log said about a peer's connection
+        self.open_flows: WeakSet[mitmflow.Flow] = WeakSet()  # the guard adds each flow whose record it opens
         self.running: set[str] = set()  # names of the shells whose `running` ended normally (the guard notes them)
         self.chain: tuple[str, ...] = ()  # names in the order of stack.py
         self.closers: list[tuple[str, Callable[[], Awaitable[None]]]] = []  # closed last opened first, by host.drain

@@ -1,0 +1,94 @@
+"""Arrival: the door in. No answer reaches a client that owed a mask and has no receipt for it.
+
+Stands right after `masking.Apply` and mirrors departure. Here, too, ends what this gateway does not carry yet: an
+answer that has no end, a WebSocket, a raw relay after 101. Refusing is a legal implementation; letting through is not.
+"""
+
+import hashlib
+import hmac
+from typing import Any
+
+from mitmproxy import http
+
+from addons.core import exchange
+from addons.core.errors import GuardhouseError, MaskingError, UpstreamError
+from addons.host import gate
+from addons.host.runtime import Runtime
+
+ENDLESS_MEDIA = ("text/event-stream", "application/grpc", "multipart/x-mixed-replace")
+NO_STREAMS = "The upstream answers with a stream, which Guardhouse does not carry yet. Ask for a finite answer."
+NO_UPGRADE = "The upstream wants to change the protocol, which Guardhouse does not carry yet."
+
+
+class Arrival:
+    """Refuses an answer that was not masked as it had to be."""
+
+    name = "guardhouse-arrival"
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        require_departed(flow)
+        assert flow.response is not None
+        if flow.response.status_code == 101:
+            raise GuardhouseError(NO_UPGRADE, code="not-supported", detail="101 from the upstream")
+        if is_endless(flow):
+            raise GuardhouseError(NO_STREAMS, code="not-supported", detail="an answer without an end")
+        if flow.response.stream:
+            raise GuardhouseError(detail="response streaming was turned on")
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        door = require_departed(flow)
+        assert flow.response is not None
+        if flow.response.raw_content is None:
+            raise MaskingError(code="masking-missing", detail="the answer has no body to look at")
+        if not door.receipt:
+            raise MaskingError(code="masking-missing", detail="no receipt from masking.Apply")
+        drop_trailers(flow)
+
+
+def require_departed(flow: http.HTTPFlow) -> gate.Gate:
+    """An answer to a request that never left is not the upstream's: somebody else made it."""
+    door = gate.of(flow)
+    if not door.departed:
+        raise GuardhouseError(detail="an answer to a request that did not depart")
+    if flow.response is None:
+        raise UpstreamError(detail="no answer")
+    return door
+
+
+def is_endless(flow: http.HTTPFlow) -> bool:
+    """True for answers that would never reach `response`: the list of design/mitmproxy.md 5.6."""
+    assert flow.response is not None
+    media = flow.response.headers.get("content-type", "").split(";")[0].strip().lower()
+    if any(media == name or media.startswith(name + "+") for name in ENDLESS_MEDIA):
+        return True
+    if "stream=watch" in flow.response.headers.get("content-type", "").replace(" ", "").lower():
+        return True
+    asked = {name.lower(): value.lower() for name, value in flow.request.query.items(multi=True)}
+    return any(asked.get(name) in ("true", "1") for name in ("watch", "follow")) and "content-length" not in flow.response.headers
+
+
+def drop_trailers(flow: http.HTTPFlow) -> None:
+    """No trailer goes to a client yet (what needs them, gRPC, is a stream): their names go into the record instead."""
+    assert flow.response is not None
+    if not flow.response.trailers:
+        return
+    record = exchange.read(flow.metadata)
+    record.notes.extend("trailer-dropped:" + name.lower() for name in dict.fromkeys(flow.response.trailers.keys()))
+    exchange.write(flow.metadata, record)
+    flow.response.trailers = None
+
+
+def note_received(runtime: Runtime, flow: http.HTTPFlow) -> None:
+    """Keep a keyed digest and the length of the answer as it came in, before masking changes anything."""
+    door = gate.of(flow)
+    if door.received is not None or flow.response is None or runtime.keys is None:
+        return
+    door.received = received(runtime.keys.derive("evidence"), flow.response.raw_content or b"")
+
+
+def received(key: bytes, raw: bytes) -> dict[str, Any]:
+    """Return what the audit keeps of bytes that it must not store: their length and an HMAC under the label `evidence`."""
+    return {"hmac": "hmac-sha-256:" + hmac.new(key, raw, hashlib.sha256).hexdigest(), "bytes": len(raw)}

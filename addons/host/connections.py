@@ -1,0 +1,168 @@
+"""What the host knows of each client connection, and which upstream addresses may be dialled.
+
+mitmproxy asks `server_connect` before it dials and `server_connected` before it sends a byte. Both answer no unless a
+flow of this very client has departed for this very address, and never for an address of our own, of the machine's
+link, or of a cloud's metadata service: by the address that is really dialled, not by its name (7.3).
+"""
+
+import asyncio
+import collections
+import ipaddress
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
+
+from mitmproxy import connection, ctx, http
+from mitmproxy.net.tls import starts_like_tls_record
+from mitmproxy.proxy import commands, events, layer, server_hooks
+
+from addons.core.config.model import Address, Gateway
+from addons.host import listeners
+from addons.host.refusals import abort_server
+from addons.host.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class ConnFacts:
+    """One client connection: what came through it so far."""
+
+    opened_at: float = 0.0
+    flows: int = 0  # records that were opened on it
+    last: str = ""  # class of the last thing the log said about it: bad-request, crashed, tls-failed ...
+    departed: WeakSet[http.HTTPFlow] = field(default_factory=WeakSet)
+
+
+_FACTS: WeakKeyDictionary[connection.Client, ConnFacts] = WeakKeyDictionary()
+
+
+def facts_of(client: connection.Client) -> ConnFacts:
+    """Return what is known of a client connection; a new one starts empty."""
+    known = _FACTS.get(client)
+    if known is None:
+        known = _FACTS[client] = ConnFacts()
+    return known
+
+
+def departed(flow: http.HTTPFlow) -> None:
+    """Note that a flow may dial its upstream."""
+    facts_of(flow.client_conn).departed.add(flow)
+
+
+def require_departed(runtime: Runtime, data: server_hooks.ServerConnectionHookData) -> None:
+    """Refuse the dial unless a departed, live flow of this client wants this address in this scheme."""
+    server = data.server
+    wanted = any(_wants(flow, server) for flow in facts_of(data.client).departed)
+    if not wanted:
+        server.error = "refused: no request was let out to this address"
+        return
+    if runtime.snapshot is None:
+        server.error = "refused: not configured yet"
+        return
+    assert server.address
+    forbid(runtime, server, server.address[0], server.address[1])
+
+
+def require_allowed_peer(runtime: Runtime, data: server_hooks.ServerConnectionHookData) -> None:
+    """Judge the address that answered, which a name may have hidden, and cut the connection before a byte is sent."""
+    server = data.server
+    if server.peername is None or runtime.snapshot is None:
+        abort_server(data.client, server)
+        return
+    forbid(runtime, server, server.peername[0], server.peername[1])
+    if server.error:
+        logger.warning("upstream connection refused at its dialled address")
+        abort_server(data.client, server)
+
+
+def forbid(runtime: Runtime, server: connection.Server, host: str, port: int) -> None:
+    """Set the connection's error when this is an address that no service may have."""
+    assert runtime.snapshot is not None
+    if reason := forbidden(host, port, runtime.snapshot.gateway):
+        server.error = f"refused: {reason}"
+
+
+def forbidden(host: str, port: int, gateway: Gateway) -> str | None:
+    """Say why nothing may be dialled at this address, None when it may. A name is judged again by the address it had."""
+    try:
+        address = ipaddress.ip_address(host.split("%", 1)[0])
+    except ValueError:
+        return None
+    plain = getattr(address, "ipv4_mapped", None) or address
+    if plain.is_link_local:
+        return "a link-local address"
+    if plain.is_multicast or plain.is_unspecified:
+        return "not an address of one machine"
+    for own in own_addresses(gateway):
+        if port == own.port and is_here(plain, own):
+            return "an address of our own"
+    return None
+
+
+def own_addresses(gateway: Gateway) -> Iterable[Address]:
+    """Yield where we listen ourselves: nobody reaches our listeners or the control plane through a service."""
+    yield gateway.control.bind
+    for listener in gateway.listeners:
+        yield listener.bind
+
+
+def is_here(address: ipaddress.IPv4Address | ipaddress.IPv6Address, own: Address) -> bool:
+    """True when dialling `address` reaches a socket that is bound to `own`. All of loopback is one machine."""
+    try:
+        bound = ipaddress.ip_address(own.host)
+    except ValueError:
+        return True  # bound by name: when in doubt, ours
+    return bound.is_unspecified or address == bound or (address.is_loopback and bound.is_loopback)
+
+
+def admit(runtime: Runtime, client: connection.Client) -> None:
+    """Let a client in that came through a listener of ours and is not one too many."""
+    snapshot = runtime.snapshot
+    if snapshot is None or listeners.listener_of(client, snapshot) is None:
+        client.error = "refused: no listener of ours"
+        return
+    limits = snapshot.gateway.limits
+    live = ctx.master.addons.get("proxyserver").connections
+    peer = client.peername[0]
+    of_peer = sum(1 for handler in live.values() if handler.client.peername[0] == peer)
+    if len(live) > limits.connections or of_peer > limits.per_peer:
+        client.error = "refused: too many connections"
+        return
+    facts_of(client).opened_at = client.timestamp_start
+    raise_upstream_cap(live.get(client.id), limits.upstream_connections)
+
+
+def raise_upstream_cap(handler: Any, most: int) -> None:
+    """mitmproxy opens at most 5 upstream connections per client connection: an HTTP/2 client would queue behind them."""
+    if handler is not None:
+        handler.max_conns = collections.defaultdict(lambda: asyncio.Semaphore(most))
+
+
+class Refused(layer.Layer):
+    """A connection that is closed at its first byte."""
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if not isinstance(event, events.ConnectionClosed):
+            yield commands.CloseConnection(self.context.client)
+
+
+def require_transport(runtime: Runtime, nextlayer: layer.NextLayer) -> None:
+    """Close a connection that speaks cleartext to a TLS listener, or TLS to a cleartext one."""
+    context = nextlayer.context
+    data = nextlayer.data_client()
+    if not data or len(context.layers) != 1:
+        return  # the first decision only makes the mode's own layer; later ones are inside TLS
+    listener = listeners.listener_of(context.client, runtime.snapshot) if runtime.snapshot else None
+    if listener is None or (listener.tls is not None) != starts_like_tls_record(data):
+        runtime.said[context.client.peername[:2]] = "wrong-transport"
+        nextlayer.layer = Refused(context)
+
+
+def _wants(flow: http.HTTPFlow, server: connection.Server) -> bool:
+    if not flow.live or flow.error is not None or flow.response is not None:
+        return False
+    request = flow.request
+    return server.address == (request.host, request.port) and server.tls == (request.scheme == "https")

@@ -1,0 +1,7 @@
+"""Patches."""
+
+from addons.host.runtime import Runtime
+
+
+def install(runtime: Runtime) -> None:
+    """Install all."""

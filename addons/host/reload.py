@@ -1,0 +1,61 @@
+"""Reload: read all policy files, judge all of them, then swap one Snapshot. On any error the old one stays.
+
+Flows keep the Snapshot they were pinned to; departure asks the newest one once more. Listeners do not change without
+a restart, and a reload that would change them, the state folder, the keys or the store is refused, naming what.
+"""
+
+import asyncio
+import importlib
+import logging
+import os
+from collections.abc import Callable, Iterable
+
+from addons.core.config.load import load
+from addons.core.config.model import Gateway, Snapshot
+from addons.core.errors import ConfigError, ConfigProblem, GuardhouseError
+from addons.host.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+Check = Callable[[Snapshot], Iterable[ConfigProblem]]
+AREAS = ("policy", "masking", "approval")
+FIXED = ("name", "state", "listeners", "control", "keys", "audit", "development", "extra_scripts")
+
+
+def CHECKS() -> list[Check]:
+    """The areas' own judgement of a Snapshot: conditions, profiles, whether approvals can be given at all."""
+    return [importlib.import_module(f"addons.core.{area}.check").problems for area in AREAS]
+
+
+async def reload(runtime: Runtime) -> Snapshot:
+    """Swap in what the files say now, or raise ConfigError and change nothing."""
+    old, clock = runtime.snapshot, runtime.clock
+    if old is None or clock is None:
+        raise GuardhouseError(detail="reload before the start")
+    fresh = await asyncio.to_thread(load, old.folder, checks=CHECKS(), clock_now=clock.now(), environ=os.environ)
+    if changed := fixed_changes(old.gateway, fresh.gateway):
+        raise ConfigError([ConfigProblem("gateway.yaml", f"`{name}` changes only with a restart") for name in changed])
+    runtime.snapshot = fresh
+    for tell in runtime.reloaders:
+        try:
+            tell(fresh)
+        except Exception as error:
+            logger.warning("a step did not take the new Snapshot: %s", type(error).__name__)
+    return fresh
+
+
+def fixed_changes(old: Gateway, fresh: Gateway) -> list[str]:
+    """Return the names of what a running gateway cannot change."""
+    return [name for name in FIXED if getattr(old, name) != getattr(fresh, name)]
+
+
+async def reload_and_log(runtime: Runtime) -> None:
+    """Reload by signal: nobody waits for the answer, so it goes to the log."""
+    try:
+        fresh = await reload(runtime)
+    except GuardhouseError as error:
+        logger.warning("reload refused, the old rules stay: %s", error)
+    except Exception as error:
+        logger.warning("reload failed, the old rules stay: %s", type(error).__name__)
+    else:
+        logger.info("reloaded: %s", fresh.digest)
