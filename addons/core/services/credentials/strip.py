@@ -2,31 +2,23 @@
 
 Upstreams believe such headers because a gateway is supposed to have set them. So whatever comes from outside under
 these names is removed, in every spelling: names are compared in lower case with `_` as `-`, because many servers fold
-both into one variable. The caller's own credential is one of them: it never goes upstream.
+both into one variable. The caller's own credential is one of them: it never goes upstream. The table itself stands in
+`addons.core.config.stripped`, because configuration refuses its names elsewhere; here are further ones that some servers believe.
 """
 
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-EXACT = frozenset(
+from addons.core.config import stripped
+
+FURTHER = frozenset(
     {
-        "authorization", "proxy-authorization", "x-api-key", "dpop", "forwarded", "x-real-ip", "x-original-url", "x-rewrite-url", "x-original-method",
-        "x-original-uri", "x-original-host", "x-host", "x-forwarded", "x-remote-user", "remote-user", "remote-groups", "remote-email", "remote-name",
-        "x-user", "x-client-ip", "true-client-ip", "x-cluster-client-ip", "cf-connecting-ip", "via",
+        "x-original-uri", "x-original-host", "x-forwarded", "remote-user", "remote-groups", "remote-email", "remote-name", "x-client-ip",
+        "true-client-ip", "x-cluster-client-ip", "cf-connecting-ip",
     }
 )  # fmt: skip
-PREFIXES = (
-    "impersonate-",
-    "x-remote-",
-    "x-forwarded-",
-    "x-auth-",
-    "x-authenticated-",
-    "x-client-cert",
-    "ssl-client-",
-    "x-ssl-client-",
-    "guardhouse-",
-)
+FURTHER_PREFIXES = ("x-authenticated-", "x-ssl-client-")
 HOP_BY_HOP = frozenset({"connection", "keep-alive", "proxy-connection", "proxy-authenticate", "te", "trailer", "upgrade"})
 METHOD_OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
 KEPT_ALWAYS = frozenset(
@@ -72,7 +64,9 @@ def is_stripped(folded: str, listed: Collection[str] = (), method_override: bool
     """True when a header of this name (see `fold`) may not go upstream."""
     if folded in METHOD_OVERRIDES:
         return not method_override
-    return folded in EXACT or folded in HOP_BY_HOP or folded in listed or folded == "cookie" or folded.startswith(PREFIXES)
+    return (
+        stripped.is_stripped(folded) or folded in FURTHER or folded.startswith(FURTHER_PREFIXES) or folded in HOP_BY_HOP or folded in listed
+    )
 
 
 def fold(name: bytes) -> str:

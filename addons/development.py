@@ -1,0 +1,67 @@
+"""Run the example's issuer and its upstream beside the gateway, when (and only when) `policies/` says so.
+
+Stands before `identity`, so that the issuer answers when its keys are first fetched. With the block gone from the
+configuration nothing starts; with it, every start warns. What the two servers do stands in `addons.core.development`.
+"""
+
+import logging
+from functools import partial
+
+from addons.core.config.model import Development as Terms
+from addons.core.config.model import Snapshot
+from addons.core.development import example_service, issuer
+from addons.core.development.serve import serve
+from addons.core.services.credentials.inject import injection_of
+from addons.host.fail_closed import guard
+from addons.host.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+
+class Development:
+    name = "guardhouse-development"
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+
+    async def running(self) -> None:
+        snapshot = self.runtime.snapshot
+        if snapshot is None or snapshot.gateway.development is None:
+            return
+        terms = snapshot.gateway.development
+        logger.warning("DEVELOPMENT MODE: anybody on this machine can be any of %s. Never for real data.", ", ".join(sorted(terms.people)))
+        await self._start_issuer(snapshot, terms)
+        await self._start_example(terms)
+
+    async def _start_issuer(self, snapshot: Snapshot, terms: Terms) -> None:
+        for configured in snapshot.gateway.identity.issuers:
+            if configured.preset == "development":
+                minting = issuer.DevelopmentIssuer(terms, configured.issuer, configured.audiences)
+                served = await serve(issuer.make_app(minting, str(terms.issuer)), terms.issuer)
+                self.runtime.on_close("development issuer", served.close)
+                self.runtime.reloaders.append(partial(follow, minting))
+                return
+
+    async def _start_example(self, terms: Terms) -> None:
+        example = example_service.ExampleService(lambda: self._expected(terms))
+        served = await serve(example_service.make_app(example), terms.example_service)
+        self.runtime.on_close("example service", served.close)
+
+    def _expected(self, terms: Terms) -> str | None:
+        """What the gateway injects for the example service; None when it is configured to inject nothing."""
+        snapshot, secrets = self.runtime.snapshot, self.runtime.secrets
+        if snapshot is None or secrets is None:
+            return ""
+        for service in snapshot.gateway.services.values():
+            if service.address == terms.example_service and service.credential is not None:
+                return injection_of(service.credential, secrets.resolve(service.credential.value).reveal()).value
+        return None
+
+
+def follow(minting: issuer.DevelopmentIssuer, snapshot: Snapshot) -> None:
+    """Take the people of a new Snapshot; one without the block leaves nobody to mint for."""
+    terms = snapshot.gateway.development
+    minting.people = {} if terms is None else terms.people
+
+
+addons = [guard(Development(Runtime()))]
