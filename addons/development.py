@@ -1,11 +1,10 @@
 """Run the example's issuer and its upstream beside the gateway, when (and only when) `policies/` says so.
 
 Stands before `identity`, so that the issuer answers when its keys are first fetched. With the block gone from the
-configuration nothing starts; with it, every start warns. What the two servers do stands in `addons.core.development`.
+configuration nothing starts; with it, every start warns. A reload does not change the block. What the two servers do stands in `addons.core.development`.
 """
 
 import logging
-from functools import partial
 
 from addons.core.config.model import Development as Terms
 from addons.core.config.model import Snapshot
@@ -39,7 +38,6 @@ class Development:
                 minting = issuer.DevelopmentIssuer(terms, configured.issuer, configured.audiences)
                 served = await serve(issuer.make_app(minting, str(terms.issuer)), terms.issuer)
                 self.runtime.on_close("development issuer", served.close)
-                self.runtime.reloaders.append(partial(follow, minting))
                 return
 
     async def _start_example(self, terms: Terms) -> None:
@@ -56,12 +54,6 @@ class Development:
             if service.address == terms.example_service and service.credential is not None:
                 return injection_of(service.credential, secrets.resolve(service.credential.value).reveal()).value
         return None
-
-
-def follow(minting: issuer.DevelopmentIssuer, snapshot: Snapshot) -> None:
-    """Take the people of a new Snapshot; one without the block leaves nobody to mint for."""
-    terms = snapshot.gateway.development
-    minting.people = {} if terms is None else terms.people
 
 
 addons = [guard(Development(Runtime()))]

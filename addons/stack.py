@@ -18,6 +18,7 @@ from addons.approval import Approval  # noqa: E402
 from addons.audit import Intent, Outcome  # noqa: E402
 from addons.control import Control  # noqa: E402
 from addons.credentials import Credentials  # noqa: E402
+from addons.development import Development  # noqa: E402
 from addons.hardening import Hardening  # noqa: E402
 from addons.host.arrival import Arrival  # noqa: E402
 from addons.host.departure import Departure  # noqa: E402
@@ -36,6 +37,7 @@ addons = chain_of(
     Runtime(),
     [
         Hardening,  # before all: nothing is bound, no option acts behind us, the files are read
+        Development,  # the example's issuer and upstream, where policies/ say so: up before identity asks for its keys
         Validation,  # first to see a request: what two readers could read differently goes no further
         Routing,  # which service: identity and purpose have terms per service; the operation, once the body is there
         Identity,  # who: before anything that decides by it; takes the credential out of the request

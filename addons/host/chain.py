@@ -7,6 +7,7 @@ notices.
 
 CHAIN = (
     "guardhouse-hardening",
+    "guardhouse-development",
     "guardhouse-validation",
     "guardhouse-routing",
     "guardhouse-identity",

@@ -60,7 +60,7 @@ class DevelopmentIssuer:
         }
 
     def token(self, name: str, minutes: float = DEFAULT_MINUTES, audience: str | None = None, purpose: str | None = None) -> str:
-        """Mint a token for one of the block's people. Raises TokenRequestError for anybody else."""
+        """Mint a token for one of the block's people, for every audience of ours unless one is named. Raises TokenRequestError for anybody else."""
         person = self.people.get(name)
         if person is None:
             raise TokenRequestError(f"people of the unsafe_development block: {', '.join(sorted(self.people))}")
@@ -71,7 +71,7 @@ class DevelopmentIssuer:
         issued = int(self._now())
         told = {
             "iss": self.issuer,
-            "aud": audience or self._audiences[0],
+            "aud": audience or list(self._audiences),
             "iat": issued,
             "exp": issued + int(minutes * 60),
             "jti": secrets.token_hex(16),

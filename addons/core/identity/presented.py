@@ -14,6 +14,7 @@ from addons.core.identity import challenge
 API_KEY_PREFIX = "gh_"
 QUERY_NAMES = frozenset({"access_token"})  # RFC 6750 section 2.3, which nobody should use
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9-]*)(?: (.*))?\Z", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*\Z")
 
 
@@ -36,10 +37,10 @@ def pick(fields: Iterable[tuple[str, str]], query: str = "") -> Presented:
             api_key.append(value)
     if len(authorization) + len(api_key) > 1:
         raise challenge.ambiguous("two-credentials")
-    if any(name.lower() in QUERY_NAMES for name, _ in parse_qsl(query, keep_blank_values=True, max_num_fields=None)):
+    if query and any(name.lower() in QUERY_NAMES for name, _ in parse_qsl(query, keep_blank_values=True)):
         raise challenge.ambiguous("token-in-query")
     for value in (*authorization, *api_key):
-        if any(char < " " or char == "\x7f" for char in value):
+        if _CONTROL.search(value):
             raise challenge.malformed("control-byte")
     if api_key:
         return Presented("api_key", api_key[0])
