@@ -29,7 +29,7 @@ from addons.core.errors import ConfigError
 
 TIMEOUT = 35.0  # seconds; a long poll lasts 30
 MAX_ANSWER = 64 << 20  # an answer that is not a stream; the log's own bodies are capped at 8 MiB each
-CA_FILE = "tls/ca.pem"  # in the state folder, written by host.certificates
+CA_FILE = "certificates/ca.pem"  # in the state folder, written by host.certificates
 
 
 class Refused(AnswerIsNo):

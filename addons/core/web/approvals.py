@@ -62,7 +62,7 @@ def routes(services: ControlServices, access: Access) -> APIRouter:
     async def show_approval(
         request: Request,
         approval_id: str,
-        wait: Annotated[float, Query(ge=0, le=MAX_WAIT)] = 0.0,
+        wait: Annotated[float, Query(ge=0, le=MAX_WAIT, allow_inf_nan=False)] = 0.0,
         version: Annotated[int, Query(ge=0)] = 0,
     ) -> Response:
         viewer = voter_of(await access.bearer(request))

@@ -4,7 +4,6 @@
 two decisions in one request, so both are refused here, before pydantic checks names and types.
 """
 
-from typing import TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -14,7 +13,6 @@ from addons.core.web.problems import Invalid
 from addons.core.wire.strict_json import StrictJsonError, load_object
 
 MAX_FORM_FIELDS = 16  # our largest form has five
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class Strict(BaseModel):
@@ -23,7 +21,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
 
-async def read_json(request: Request, model: type[Model]) -> Model:
+async def read_json[Model: BaseModel](request: Request, model: type[Model]) -> Model:
     """Return the body as the model. Raises Invalid naming the members that are wrong, never their values."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Invalid("Send the body as application/json.")

@@ -43,7 +43,9 @@ def routes(services: ControlServices, access: Access) -> APIRouter:
         try:
             snapshot = await services.reload()
         except ConfigError as error:
-            return problem_response(Invalid("The policy files cannot be used; the old ones stay in force.", extra={"problems": told(error)}))
+            return problem_response(
+                Invalid("The policy files cannot be used; the old ones stay in force.", extra={"problems": told(error)})
+            )
         return JSONResponse({"digest": snapshot.digest, "warnings": list(snapshot.warnings)})
 
     return router

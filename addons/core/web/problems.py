@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -51,12 +52,18 @@ def install(app: FastAPI, render: Render) -> None:
         assert isinstance(error, HTTPException)
         return answer(request, of_http(error))
 
+    async def on_parameter(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        places = ["/".join(str(part) for part in fault["loc"]) for fault in error.errors()]
+        return answer(request, Invalid("A parameter is not valid.", extra={"errors": sorted(places)}))
+
     async def on_anything(request: Request, error: Exception) -> Response:
         return answer(request, GuardhouseError(detail=type(error).__name__))
 
     handlers: tuple[tuple[type[Exception], Callable[[Request, Exception], Awaitable[Response]]], ...] = (
         (GuardhouseError, on_ours),
         (HTTPException, on_http),
+        (RequestValidationError, on_parameter),
         (Exception, on_anything),
     )
     for kind, handler in handlers:

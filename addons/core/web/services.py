@@ -6,6 +6,7 @@ whether the chain stands) comes in as a callable. The shell `addons/control.py` 
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from addons.core.clock import Clock
@@ -48,6 +49,7 @@ class ControlServices:
     identity: TokenVerifier
     holds: "Desk"
     store: "AuditLog"
+    database: Path  # the store's file, for read-only connections beside the writer
     session_key: bytes  # HKDF label `page-session`
     readiness: Callable[[], Readiness]
     reload: Callable[[], Awaitable[Snapshot]]  # all policy files or none; raises ConfigError

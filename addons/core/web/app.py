@@ -1,0 +1,43 @@
+"""The control plane as one application: REST, webhooks, pages, health.
+
+Built from a `ControlServices` and nothing else, so that a test drives the very application that the shell serves. The
+framework's own documentation pages are off, since they load scripts from elsewhere; the description of the REST
+interface is served as JSON to whoever may sign in.
+"""
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from addons.core.errors import GuardhouseError
+from addons.core.web import approvals, operating, pages, problems, reading
+from addons.core.web.access import Access
+from addons.core.web.door import App, Door
+from addons.core.web.render import Pages
+from addons.core.web.services import ControlServices
+
+
+def make_app(services: ControlServices) -> App:
+    """Return the ASGI application. What it does not foresee it answers 503 and then raises, for the host to log."""
+    app = FastAPI(title="Guardhouse control plane", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    access = Access(services)
+    drawn = Pages()
+
+    def render(request: Request, error: GuardhouseError) -> Response:
+        return pages.problem_page(services, drawn, error)
+
+    problems.install(app, render)
+    for router in (
+        operating.routes(services, access),
+        approvals.routes(services, access),
+        reading.routes(services, access),
+        pages.routes(services, access, drawn),
+    ):
+        app.include_router(router)
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def description(request: Request) -> Response:
+        await access.bearer(request)
+        return JSONResponse(app.openapi())
+
+    return Door(app, lambda: services.snapshot().gateway.control)

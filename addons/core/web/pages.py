@@ -1,0 +1,256 @@
+"""The pages: sign in, the list, the card, a decision. No script, nothing from outside, and GET changes nothing.
+
+A page takes the session cookie and never a bearer token. A form counts only when three independent things agree: its
+token was made for this browser's session, `Origin` is this very address, and the browser says the request came from
+the same origin. After a form the browser is sent on (303), so that reloading does not repeat it.
+"""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode, urlsplit
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from addons.core.approval.card import Card
+from addons.core.approval.decide import Vote, voter_of
+from addons.core.errors import AuthenticationError, DecisionError, GuardhouseError, problem_of
+from addons.core.exchange import Principal
+from addons.core.web.access import Access, ForbiddenError, peer_of
+from addons.core.web.body import read_form
+from addons.core.web.problems import Invalid, NotFound
+from addons.core.web.render import Pages
+from addons.core.web.services import ControlServices
+from addons.core.web.sessions import SESSION_COOKIE, SIGN_IN_COOKIE, PageSession, PageSessions, new_id
+
+LIST_LENGTH = 100
+NEXT = re.compile(r"/approvals(?:/[A-Za-z0-9_-]{1,64})?", re.ASCII)  # where signing in may lead; never another site
+EFFECTS = frozenset({"approve", "deny", "cancel"})
+
+
+class CrossSiteError(ForbiddenError):
+    """The form was not sent from our own page, or the page is stale."""
+
+    default_code = "cross-site"
+    default_message = "The form did not come from this page, or the page is too old. Open it again and send it from there."
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request of somebody who is signed in."""
+
+    principal: Principal
+    session: PageSession
+    cookie: str
+
+
+class Signed:
+    """Finds the visitor of a page, and guards its forms."""
+
+    def __init__(self, services: ControlServices, access: Access) -> None:
+        self.services = services
+        self.access = access
+        self.sessions = PageSessions(services.session_key, services.clock)
+
+    def visit(self, request: Request) -> Visit | None:
+        """Who is looking; None when nobody is signed in, or their token is no longer good."""
+        refuse_bearer(request)
+        cookie = request.cookies.get(SESSION_COOKIE)
+        session = self.sessions.find(cookie)
+        if session is None or cookie is None:
+            return None
+        try:
+            self.services.identity.still_good(session.principal, self.services.snapshot())
+        except AuthenticationError:
+            self.sessions.close(cookie)
+            return None
+        self.access.count(session.principal)
+        return Visit(session.principal, session, cookie)
+
+    async def form(self, request: Request, use: str, cookie: str | None) -> dict[str, str]:
+        """The fields of a form that was surely sent from our own page in this browser."""
+        check_origin(request, urlsplit(self.services.snapshot().gateway.control.public_url).scheme)
+        fields = await read_form(request)
+        if not self.sessions.is_form_token(use, cookie, fields.pop("csrf", "")):
+            raise CrossSiteError()
+        return fields
+
+    async def sign_in(self, request: Request, token: str) -> tuple[str, PageSession]:
+        """Check a pasted token and open a session for the person it names."""
+        snapshot = self.services.snapshot()
+        control = snapshot.gateway.control
+        principal = await self.access.verified(token, control.audiences, snapshot, peer_of(request))
+        if control.sign_in.issuer is not None and principal.issuer_alias != control.sign_in.issuer:
+            raise AuthenticationError(f"Sign in with a token of the issuer {control.sign_in.issuer}.")
+        if principal.kind != "human" or principal.actors:
+            raise ForbiddenError("These pages are for people. Agents and services use the REST interface.", code="not-a-person")
+        return self.sessions.open(principal)
+
+
+def refuse_bearer(request: Request) -> None:
+    """A page never takes a bearer token: whoever can send one should use REST, which takes no cookie."""
+    if "authorization" in request.headers:
+        raise Invalid("Pages take no Authorization header; use /v1 with the token.", code="credential-ambiguous", status=400)
+
+
+def check_origin(request: Request, scheme: str) -> None:
+    """The browser itself says that our own page sent this form. `Host` was checked at the door."""
+    origins = request.headers.getlist("origin")
+    sites = request.headers.getlist("sec-fetch-site")
+    if origins != [f"{scheme}://{request.headers.get('host', '')}"] or sites != ["same-origin"]:
+        raise CrossSiteError()
+
+
+def routes(services: ControlServices, access: Access, pages: Pages) -> APIRouter:
+    """Every page. None of them is part of the REST interface, so none is in its description."""
+    router = APIRouter(include_in_schema=False)
+    signed = Signed(services, access)
+    desk = services.holds
+
+    @router.get("/")
+    async def home() -> Response:
+        return RedirectResponse("/approvals", 303)
+
+    @router.get("/static/style.css")
+    async def style() -> Response:
+        return Response(pages.style, media_type="text/css; charset=utf-8")
+
+    @router.get("/sign-in")
+    async def sign_in_page(request: Request, next: str = "/approvals") -> Response:
+        refuse_bearer(request)
+        return _sign_in(signed, pages, request, _inside(next))
+
+    @router.post("/sign-in")
+    async def sign_in(request: Request) -> Response:
+        refuse_bearer(request)
+        fields = await signed.form(request, "sign-in", request.cookies.get(SIGN_IN_COOKIE))
+        target = _inside(fields.get("next", ""))
+        try:
+            cookie, session = await signed.sign_in(request, fields.get("token", "").strip())
+        except (AuthenticationError, ForbiddenError) as error:
+            return _sign_in(signed, pages, request, target, error)
+        response = RedirectResponse(target, 303)
+        seconds = int(session.expires_at - services.clock.now())
+        response.set_cookie(SESSION_COOKIE, cookie, max_age=max(seconds, 1), path="/", secure=True, httponly=True, samesite="lax")
+        response.delete_cookie(SIGN_IN_COOKIE, path="/", secure=True, httponly=True, samesite="lax")
+        return response
+
+    @router.post("/sign-out")
+    async def sign_out(request: Request) -> Response:
+        refuse_bearer(request)
+        cookie = request.cookies.get(SESSION_COOKIE)
+        await signed.form(request, "page", cookie)
+        signed.sessions.close(cookie)
+        response = RedirectResponse("/sign-in", 303)
+        response.delete_cookie(SESSION_COOKIE, path="/", secure=True, httponly=True, samesite="lax")
+        return response
+
+    @router.get("/approvals")
+    async def list_page(request: Request, before: str | None = None) -> Response:
+        visit = signed.visit(request)
+        if visit is None:
+            return _to_sign_in("/approvals")
+        cards = await desk.cards(voter_of(visit.principal), limit=LIST_LENGTH, before=before)
+        return pages.page("list", common(services, visit) | grouped(cards))
+
+    @router.get("/approvals/{approval_id}")
+    async def card_page(request: Request, approval_id: str) -> Response:
+        visit = signed.visit(request)
+        if visit is None:
+            return _to_sign_in(f"/approvals/{approval_id}")
+        card = await desk.card(approval_id, voter_of(visit.principal))
+        return _card(services, pages, visit, card)
+
+    @router.post("/approvals/{approval_id}")
+    async def decide(request: Request, approval_id: str) -> Response:
+        visit = signed.visit(request)
+        if visit is None:
+            return _to_sign_in(f"/approvals/{approval_id}")
+        fields = await signed.form(request, "page", visit.cookie)
+        try:
+            await _act(services, visit, approval_id, fields)
+        except DecisionError as error:
+            if error.status == NotFound().status:
+                raise
+            card = await desk.card(approval_id, voter_of(visit.principal))
+            return _card(services, pages, visit, card, error, fields.get("reason", ""))
+        return RedirectResponse(f"/approvals/{quote(approval_id, safe='')}", 303)
+
+    return router
+
+
+async def _act(services: ControlServices, visit: Visit, approval_id: str, fields: dict[str, str]) -> None:
+    effect, voter = fields.get("effect", ""), voter_of(visit.principal)
+    if effect not in EFFECTS or not fields.keys() <= {"effect", "digest", "reason"}:
+        raise Invalid("The form is not one of ours.")
+    if effect == "cancel":
+        await services.holds.cancel(approval_id, voter)
+        return
+    vote = Vote(approval_id, fields.get("digest", ""), effect, fields.get("reason", "").replace("\r\n", "\n"), voter, channel="page")
+    await services.holds.decide(vote)
+
+
+def common(services: ControlServices, visit: Visit | None) -> dict[str, object]:
+    """What the frame of every page shows."""
+    gateway = services.snapshot().gateway
+    return {
+        "gateway": gateway.name,
+        "is_development": gateway.development is not None,
+        "person": visit.principal.person if visit else "",
+        "csrf": visit.session.csrf if visit else "",
+    }
+
+
+def grouped(cards: list[Card]) -> dict[str, object]:
+    """The list's three parts."""
+    return {
+        "to_decide": [card for card in cards if card.can_decide],
+        "others": [card for card in cards if card.state == "pending" and not card.can_decide],
+        "decided": [card for card in cards if card.state != "pending" and not card.can_decide],
+        "older": cards[-1].id if len(cards) == LIST_LENGTH else None,
+    }
+
+
+def problem_page(services: ControlServices, pages: Pages, error: GuardhouseError) -> Response:
+    """A refusal as a page."""
+    problem = problem_of(error)
+    headers = {name: value for name, value in problem.headers.items() if name.lower() != "content-type"}
+    return pages.page("problem", common(services, None) | {"problem": problem.body}, problem.status, headers)
+
+
+def _card(
+    services: ControlServices, pages: Pages, visit: Visit, card: Card, error: GuardhouseError | None = None, reason: str = ""
+) -> Response:
+    asker = f"{card.principal['issuer']}:{card.principal['subject']}"
+    values = common(services, visit) | {
+        "card": card,
+        "error": str(error) if error else "",
+        "reason": reason,
+        "is_requester": asker == visit.principal.person,
+    }
+    return pages.page("card", values, error.status if error else 200)
+
+
+def _sign_in(signed: Signed, pages: Pages, request: Request, target: str, error: GuardhouseError | None = None) -> Response:
+    """The sign-in form, with a cookie of its own that ties the form to this browser."""
+    cookie = request.cookies.get(SIGN_IN_COOKIE) or new_id()
+    sign_in = signed.services.snapshot().gateway.control.sign_in
+    values = common(signed.services, None) | {
+        "csrf": signed.sessions.form_token("sign-in", cookie),
+        "next": target,
+        "error": str(error) if error else "",
+        "issuer": sign_in.issuer or "that your gateway trusts",
+        "is_token_mode": sign_in.mode == "paste-token",
+    }
+    response = pages.page("sign-in", values, error.status if error else 200, error.headers if error else None)
+    response.set_cookie(SIGN_IN_COOKIE, cookie, max_age=900, path="/", secure=True, httponly=True, samesite="lax")
+    return response
+
+
+def _inside(target: str) -> str:
+    return target if NEXT.fullmatch(target) else "/approvals"
+
+
+def _to_sign_in(target: str) -> Response:
+    return RedirectResponse("/sign-in?" + urlencode({"next": _inside(target)}), 303)
