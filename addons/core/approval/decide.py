@@ -1,19 +1,20 @@
 """One entry for every channel: a vote comes in, and either it counts or it says why not.
 
-Nothing here knows HTTP, files or cookies. A channel proves who is speaking and hands over a `Vote`; `judge` says, from
-the frozen facts of one approval alone, what the vote does. `Desk.decide` makes that durable.
+Nothing here knows HTTP, files or cookies. A channel proves who is speaking and hands over a `Vote`; `count` checks it
+against the approval, its policy and the four-eyes set, and makes it durable together with what it changes.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from addons.core.errors import DecisionError
 from addons.core.exchange import Actor, Principal
 
 APPROVE = "approve"
 DENY = "deny"
 ASSURANCE = ("file", "integration", "oidc")
 """Weakest first: how surely a channel knows who speaks."""
+REASON_LEAST, REASON_MOST = 10, 1000  # characters: enough to say why, short enough to be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,4 +62,15 @@ def spoken_for(person: str, people: Mapping[str, tuple[str, ...]]) -> Voter:
     return Voter(person=person, kind="human", groups=people.get(person, ()))
 
 
-_Plain = Mapping[str, Any]
+def check_reason(reason: str, required: bool) -> str:
+    """The reason as it is kept. Raises DecisionError 422 for none, too short or too long a one."""
+    text = reason.strip()
+    if len(text) > REASON_MOST or (required and len(text) < REASON_LEAST):
+        raise DecisionError(f"Give a reason of {REASON_LEAST} to {REASON_MOST} characters.", code="invalid")
+    return text
+
+
+def check_effect(effect: str) -> None:
+    """Only these two words decide."""
+    if effect not in (APPROVE, DENY):
+        raise DecisionError("A decision is either approve or deny.", code="invalid")

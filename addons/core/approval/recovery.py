@@ -1,0 +1,72 @@
+"""Before traffic is taken: compare every open row with the log, and end what cannot go on. Nothing here approves.
+
+A pending approval whose caller has no ticket dies with the process that held the connection; one with a ticket stays.
+What is overdue expires; what was asked under other rules, terms, targets or another digest key is cancelled. A use of
+which nobody could say what came of it is answered `unknown`, and never sent again.
+"""
+
+from addons.core.approval import digest as digests
+from addons.core.approval.derive import Derived
+from addons.core.approval.desk import Desk
+from addons.core.approval.hold import Entry
+from addons.core.approval.ledger import Note
+from addons.core.approval.rows import UNANSWERED, USES, Approval
+from addons.core.approval.states import OPEN_STATES, Move, State
+from addons.core.approval.terms import thaw
+from addons.core.approval.votes import core_of
+from addons.core.config.model import Snapshot
+from addons.core.errors import GuardhouseError
+
+
+async def recover(desk: Desk, snapshot: Snapshot) -> dict[str, int]:
+    """Bring the book up to date; returns how many rows went which way. Raises when the store cannot be read."""
+    counts: dict[str, int] = {}
+    for state in OPEN_STATES:
+        for row in await desk.book.rows({"state": str(state)}, "created_at"):
+            went = await _one(desk, row.id, snapshot)
+            counts[went] = counts.get(went, 0) + 1
+    for use in await desk.book.ledger.rows(USES, {"outcome": UNANSWERED}):
+        await desk.outcome(use["approval"], use["flow_id"], "unknown", 0)
+        counts["unknown"] = counts.get("unknown", 0) + 1
+    return counts
+
+
+async def _one(desk: Desk, approval_id: str, snapshot: Snapshot) -> str:
+    try:
+        row, told = await desk.book.prove(approval_id)
+    except GuardhouseError:  # the alert is written; the row stays out of the book, so nothing can use it
+        return "disagrees"
+    entry = _enter(desk, row, told)
+    async with entry.lock:
+        return await _settle(desk, entry, snapshot)
+
+
+def _enter(desk: Desk, row: Approval, told: Derived) -> Entry:
+    opening = told.opening
+    entry = desk.book.enter(row, thaw(row.requirements), str(opening["owner"]), tuple(opening["masks"]))
+    entry.voters = tuple(vote.person for vote in told.approving)
+    entry.have = len(entry.voters)
+    return entry
+
+
+async def _settle(desk: Desk, entry: Entry, snapshot: Snapshot) -> str:
+    row = entry.row
+    if (row.deadline or 0) <= desk.book.now_us():
+        await desk.book.move(entry, Move.TICK, Note("expired", row.id, core_of(row)), {})
+        return "expired"
+    cause = _cause(desk, entry, snapshot)
+    if cause is None:
+        return "kept"
+    await desk.ballot.withdraw(entry, cause)
+    return cause
+
+
+def _cause(desk: Desk, entry: Entry, snapshot: Snapshot) -> str | None:
+    row = entry.row
+    if row.digest_key_id != digests.key_id(desk.key):
+        return "key_changed"
+    if desk.is_stale(entry, snapshot):
+        return "policy_changed"
+    if row.state is State.PENDING and not row.ticketed:
+        return "gateway_restart"
+    return None
