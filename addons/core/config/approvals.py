@@ -40,7 +40,7 @@ def _groups(entry: Section) -> tuple[str, ...]:
 def _terms(at: Section, base: Mapping[str, Any]) -> dict[str, Any]:
     """The values that `defaults` gives and each approval may override. `base`: what counts where a key is absent."""
     status = at.integer("pending_status", base.get("pending_status", 429), 100, 599)
-    if status not in PENDING_STATUSES:
+    if "pending_status" in at.values and status not in PENDING_STATUSES:
         at.wrong("pending_status", f"`pending_status` is `{status}`, expected one of: {', '.join(map(str, PENDING_STATUSES))}")
     terms: dict[str, Any] = {
         "pending_status": status,

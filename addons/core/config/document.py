@@ -32,6 +32,7 @@ from addons.core.errors import ConfigError, ConfigProblem
 
 MAX_FILE = 1 << 20  # a policy file is read by people; Kubernetes caps a ConfigMap at the same size
 MAX_DEPTH = 24
+INTERPOLATION = "${"
 BIDI = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]")  # text that a reviewer sees in another order (CVE-2021-42574)
 
 type Scalar = str | int | float | bool | None
@@ -79,8 +80,11 @@ def parse(text: str, tell: Tell) -> Node | None:
         return events.document()
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
+        if mark is None:  # a ReaderError: the place is an index into the text
+            tell(text.count("\n", 0, getattr(error, "position", 0)) + 1, "not YAML: a character that is not allowed", "")
+            return None
         problem = getattr(error, "problem", None) or "it cannot be read"
-        tell(mark.line + 1 if mark else 1, f"not YAML: {problem}", "")
+        tell(mark.line + 1, f"not YAML: {problem}", "")
         return None
 
 
@@ -194,14 +198,14 @@ class _Events:
         if event.value == "<<" and event.style is None:
             self.tell(line, "merge keys (<<) are not used in these files", "write the values out")
             return None
-        if "${" in event.value:
+        if INTERPOLATION in event.value:
             self._interpolation(line)
             return None
         return str(event.value)
 
     def _scalar(self, event: Any, line: int) -> Scalar:
         text = str(event.value)
-        if "${" in text:
+        if INTERPOLATION in text:
             self._interpolation(line)
         if event.style is not None:
             return text

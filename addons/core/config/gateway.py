@@ -134,7 +134,7 @@ def _listener_tls(at: Section, name: str) -> Tls | None:
         return None
     if node is None or not isinstance(node.value, dict):
         at.wrong("tls", "`tls` must say how the listener speaks TLS", "`tls: {certificate: auto}`; cleartext only with `tls: none`")
-        return None
+        return Tls(Reference("auto", "", name))
     return _tls(at.section("tls", "tls"), f"listener-{name}")
 
 
@@ -192,7 +192,7 @@ def _control(at: Section) -> Control:
         ),
         public_url=at.safe_url("public_url"),
         audiences=at.texts("audiences", expected="a list of at least one audience", least=1),
-        sign_in=_sign_in(at.section("sign_in", "control.sign_in", quiet=True)),
+        sign_in=_sign_in(at.section("sign_in", "control.sign_in")),
         roles={role: _role(roles, role) for role in SHAPES["control.roles"]},
         rate_limit_per_person=at.section("rate_limit", "control.rate_limit").rate("per_person", 10.0),
         unsafe_metrics_open=metrics,

@@ -38,10 +38,16 @@ def find_policies(option: str | None, environ: Mapping[str, str], beside: Path) 
 
 
 def load(folder: Path, *, checks: Sequence[Check] = (), clock_now: float, environ: Mapping[str, str]) -> Snapshot:
-    """Read a policies folder. Raises ConfigError with all problems; the files themselves are all that is read."""
+    """Read a policies folder. Raises ConfigError with all problems of all files; first those of files that are no YAML at all.
+
+    `checks` are the areas' own; they run when everything else is right, so that each may rely on it.
+    """
     folder = folder.absolute()
     problems: list[ConfigProblem] = []
-    nodes = {name: _document(folder, name, problems) for name in FILES}
+    found = {name: _document(folder, name, problems) for name in FILES}
+    nodes = {name: node for name, node in found.items() if node is not None}
+    if len(nodes) < len(found):
+        raise ConfigError(_in_order(problems))  # a file that is not there defines no names: all else would be noise
     names = _names(nodes)
     home, state = folder.parent, state_folder(nodes["gateway"], folder, environ)
     warnings: list[str] = []
@@ -82,21 +88,21 @@ def state_folder(node: Node, folder: Path, environ: Mapping[str, str]) -> Path:
     return Path(base).absolute() / "guardhouse" / f"{name if isinstance(name, str) else 'unnamed'}-{which}"
 
 
-def _document(folder: Path, name: str, problems: list[ConfigProblem]) -> Node:
+def _document(folder: Path, name: str, problems: list[ConfigProblem]) -> Node | None:
     file = f"{name}.yaml"
     before = len(problems)
     node = document.read(folder / file, lambda line, problem, hint: problems.append(ConfigProblem(f"{file}:{line}", problem, hint)))
     if node is None and len(problems) == before:
         problems.append(ConfigProblem(f"{file}:1", "the file is empty, expected at least `version: 1`"))
-    return node or Node(1, None)
+    return node
 
 
 def _version(file: Section) -> None:
     node = file.values.get("version")
-    if node is None and not file.values:
-        return  # told already: missing, empty or not YAML
+    if file.broken:
+        return
     if node is None or node.value is not VERSION:
-        file.wrong("version", f"`version` is {'missing' if node is None else file.quote(node.plain())}, expected {VERSION}")
+        file.wrong("version", f"`version` is {'missing' if node is None else file.shown(node)}, expected {VERSION}")
 
 
 def _names(nodes: Mapping[str, Node]) -> Names:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from addons.core.config import units
-from addons.core.config.document import Node
+from addons.core.config.document import INTERPOLATION, Node
 from addons.core.config.model import Address, Reference
 from addons.core.config.shapes import SHAPES
 from addons.core.errors import ConfigProblem
@@ -72,10 +72,12 @@ class Reading:
 
 def nearest(name: str, known: Collection[str]) -> str:
     """The hint for a name that is not known."""
+    return _did_you_mean(name, known) or (f"known: {', '.join(sorted(known))}" if known else "none is defined")
+
+
+def _did_you_mean(name: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
-    if close:
-        return f"did you mean `{close[0]}`?"
-    return f"known: {', '.join(sorted(known))}" if known else "none is defined"
+    return f"did you mean `{close[0]}`?" if close else ""
 
 
 class Section:
@@ -86,10 +88,12 @@ class Section:
         self.line = node.line
         self.title = title or shape
         self.quiet = quiet
+        self.broken = False  # not a mapping at all: what it lacks is not worth telling
         self.values: dict[str, Node] = {}
         if isinstance(node.value, dict):
             self.values = {name: item for name, item in node.value.items() if self._known(name, item.line, SHAPES[shape])}
         elif node.value is not None:
+            self.broken = True
             reading.tell(node.line, f"`{self.title}` is {node.shape}, expected a mapping")
 
     def _known(self, name: str, line: int, keys: tuple[str, ...]) -> bool:
@@ -125,9 +129,10 @@ class Section:
 
     def choice(self, key: str, options: Collection[str], default: str | None = None) -> str:
         """One of these words."""
-        value = self.text(key, default)
-        if key in self.values and value not in options and isinstance(self.values[key].value, str):
-            self.wrong(key, f"`{key}` is {self.quote(value)}, expected one of: {', '.join(sorted(options))}", nearest(value, options))
+        expected = f"one of: {', '.join(options)}"
+        value = self.text(key, default, expected=expected)
+        if key in self.values and value and value not in options:
+            self.wrong(key, f"`{key}` is {self.quote(value)}, expected {expected}", _did_you_mean(value, options))
         return value
 
     def flag(self, key: str, default: bool = False) -> bool:
@@ -235,8 +240,9 @@ class Section:
             self._got(key, expected)
             return default
         if len(items) < least:
-            self.wrong(key, f"`{key}` is an empty list, expected {expected}", "leave the key out, or name something")
-        values = tuple(self._text_of(key, item, pattern, f"{expected}, each") for item in items)
+            hint = "" if "at least one" in expected else "leave the key out, or name something"
+            self.wrong(key, f"`{key}` is an empty list, expected {expected}", hint)
+        values = tuple(self._text_of(key, item, pattern, expected, "has the item") for item in items)
         for value in sorted({value for value in values if value and values.count(value) > 1}):
             self.wrong(key, f"`{key}` names {self.quote(value)} twice")
         return values
@@ -329,35 +335,43 @@ class Section:
         if key not in self.values:
             return default
         value = self.values[key].value
+        if isinstance(value, str) and INTERPOLATION in value:
+            return default  # told already, without the value
         try:
             return read(value if isinstance(value, str) else "")
         except units.Wrong as error:
-            self.wrong(key, f"`{key}` is {self._shown(self.values[key])}, {error}")
+            self.wrong(key, f"`{key}` is {self.shown(self.values[key])}, {error}")
             return default
 
-    def _text_of(self, key: str, node: Node, pattern: re.Pattern[str] | None, expected: str) -> str:
+    def _text_of(self, key: str, node: Node, pattern: re.Pattern[str] | None, expected: str, verb: str = "is") -> str:
+        if isinstance(node.value, str) and INTERPOLATION in node.value:
+            return ""  # told already, without the value
         if not isinstance(node.value, str) or not node.value:
-            self.reading.tell(node.line, f"`{key}` is {self._shown(node)}, expected {expected}")
+            self.reading.tell(node.line, f"`{key}` {verb} {self.shown(node)}, expected {expected}")
             return ""
         if pattern is not None and not pattern.fullmatch(node.value):
-            self.reading.tell(node.line, f"`{key}` is {self._shown(node)}, expected {expected}")
+            self.reading.tell(node.line, f"`{key}` {verb} {self.shown(node)}, expected {expected}")
         return node.value
 
-    def _shown(self, node: Node) -> str:
+    def shown(self, node: Node) -> str:
+        """What a value is, for an error message."""
         if node.value == "":
             return "empty"
-        if isinstance(node.value, str | int | float) and not isinstance(node.value, bool):
+        if isinstance(node.value, bool):
+            return str(node.value).lower()
+        if isinstance(node.value, str | int | float):
             return self.quote(node.value)
         return node.shape
 
     def _got(self, key: str, expected: str) -> None:
         self.wrong(
             key,
-            f"`{key}` is {self._shown(self.values[key])}, expected {expected}" if key in self.values else f"`{key}`: expected {expected}",
+            f"`{key}` is {self.shown(self.values[key])}, expected {expected}" if key in self.values else f"`{key}`: expected {expected}",
         )
 
     def _absent(self, key: str, expected: str) -> str:
-        self.reading.tell(self.line, f"`{key}` is missing in `{self.title}`, expected {expected}")
+        if not self.broken:
+            self.reading.tell(self.line, f"`{key}` is missing in `{self.title}`, expected {expected}")
         return ""
 
 
