@@ -8,12 +8,13 @@ with code 1, and no listener is bound before that.
 import logging
 
 from mitmproxy import connection, ctx, exceptions
+from mitmproxy import tls as mitmtls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import layer
 
 from addons.core.clock import SystemClock
 from addons.core.errors import ConfigError
-from addons.host import connections, hook_index, listeners, loghook, options, patches, process, startup, watchdog
+from addons.host import connections, hook_index, listeners, loghook, options, patches, process, startup, tls, watchdog
 from addons.host.fail_closed import guard
 from addons.host.runtime import Runtime
 
@@ -38,6 +39,7 @@ class Hardening:
             self.read()
             assert self.runtime.snapshot is not None
             options.apply(ctx.options, self.runtime.snapshot.gateway)
+            self.runtime.tls_contexts = tls.contexts(self.runtime.snapshot)
             patches.install(self.runtime)
             hook_index.install(self.runtime)
         except (ConfigError, process.NotSafe) as error:
@@ -71,6 +73,14 @@ class Hardening:
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         """Cleartext on a TLS listener, and TLS on a cleartext one, are refused before a byte of it is read as HTTP."""
         connections.require_transport(self.runtime, nextlayer)
+
+    def tls_start_client(self, data: mitmtls.TlsData) -> None:
+        """Each listener shows its own certificate, and verifies the client's where the file says so."""
+        tls.present(self.runtime, data)
+
+    def tls_start_server(self, data: mitmtls.TlsData) -> None:
+        """A service's own authority, where it names one."""
+        tls.trust(self.runtime, data)
 
     def done(self) -> None:
         """The deadbolt: somebody unloads us while the gateway is running, so the process ends."""

@@ -15,15 +15,18 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from mitmproxy import connection, ctx, http
-from mitmproxy.net.tls import starts_like_tls_record
-from mitmproxy.proxy import commands, events, layer, server_hooks
+from mitmproxy.proxy import commands, events, layer, layers, server_hooks, tunnel
+from mitmproxy.proxy.layers.http import HTTPMode
 
-from addons.core.config.model import Address, Gateway
+from addons.core import exchange
+from addons.core.config.model import Address, Gateway, Service
 from addons.host import listeners
 from addons.host.refusals import abort_server
 from addons.host.runtime import Runtime
 
 logger = logging.getLogger(__name__)
+
+TLS_HANDSHAKE = 0x16  # the first byte of a TLS connection
 
 
 @dataclass(slots=True)
@@ -150,15 +153,30 @@ class Refused(layer.Layer):
 
 
 def require_transport(runtime: Runtime, nextlayer: layer.NextLayer) -> None:
-    """Close a connection that speaks cleartext to a TLS listener, or TLS to a cleartext one."""
+    """Decide what a new connection speaks: TLS on a TLS listener, cleartext HTTP on any other, and nothing else."""
     context = nextlayer.context
     data = nextlayer.data_client()
     if not data or len(context.layers) != 1:
-        return  # the first decision only makes the mode's own layer; later ones are inside TLS
+        return  # before the first byte nothing is decided; what comes later is inside TLS
     listener = listeners.listener_of(context.client, runtime.snapshot) if runtime.snapshot else None
-    if listener is None or (listener.tls is not None) != starts_like_tls_record(data):
+    speaks_tls = data[0] == TLS_HANDSHAKE
+    if listener is None or speaks_tls != (listener.tls is not None):
         runtime.said[context.client.peername[:2]] = "wrong-transport"
         nextlayer.layer = Refused(context)
+        return
+    stack = tunnel.LayerStack()
+    if speaks_tls:
+        stack /= layers.ClientTLSLayer(context)
+    stack /= layers.HttpLayer(context, HTTPMode.transparent)
+    nextlayer.layer = stack[0]
+
+
+def service_of(runtime: Runtime, client: connection.Client, server: Any) -> Service | None:
+    """Return the service for whose departed flow this upstream connection is made, None when there is none."""
+    for flow in facts_of(client).departed:
+        if _wants(flow, server) and (name := exchange.read(flow.metadata).service):
+            return runtime.snapshot_of(flow).gateway.services.get(name)
+    return None
 
 
 def _wants(flow: http.HTTPFlow, server: connection.Server) -> bool:

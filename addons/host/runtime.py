@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from mitmproxy import flow as mitmflow
+from OpenSSL import SSL
 
 from addons.core.clock import Clock
 from addons.core.config.model import Snapshot
@@ -40,6 +41,7 @@ class Runtime:
         self.redactor: Redactor | None = None  # masking
         self.store: AuditLog | None = None  # audit.Intent
         self.holds: Desk | None = None  # approval
+        self.tls_contexts: dict[str, SSL.Context] = {}  # hardening: by name of the listener
         self.draining = False  # host.drain
         self.audit_failures = 0  # the guard: refusals in a row because nothing could be recorded
         self.loop_lag = 0.0  # watchdog: seconds by which the event loop was late, last measured

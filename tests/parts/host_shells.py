@@ -111,6 +111,10 @@ class TrueVerifier:
             raise TokenExpired
 
 
+class Development(Shell):
+    name = "guardhouse-development"
+
+
 class Identity(Shell):
     name = "guardhouse-identity"
 
@@ -282,6 +286,6 @@ class Control(Shell):
 
 
 SHELLS = [
-    TestHardening, Validation, Routing, Identity, Session, Policy, Prepare, Intent, Approval, Credentials, Departure, Apply, Arrival, Outcome, Control,
-    Drain, Listeners,
-]  # fmt: skip
+    TestHardening, Development, Validation, Routing, Identity, Session, Policy, Prepare, Intent, Approval, Credentials, Departure, Apply, Arrival, Outcome,
+    Control, Drain, Listeners,
+]  # fmt: skip  # fmt: skip

@@ -1,0 +1,129 @@
+"""TLS, both ways: each listener shows its own certificate and may demand the client's; a service may have its own authority.
+
+mitmproxy's options are global, and its `request_client_cert` verifies nothing. So our contexts are made here, once, and
+put into the connection before mitmproxy's own `tlsconfig` looks: it leaves a connection alone that has a context.
+"""
+
+import ipaddress
+import logging
+from pathlib import Path
+from typing import Any
+
+from mitmproxy import tls
+from mitmproxy.addons.tlsconfig import AppData, alpn_select_callback
+from OpenSSL import SSL
+
+from addons.core.config.model import Listener, Reference, Service, Snapshot
+from addons.core.errors import ConfigError, ConfigProblem
+from addons.host import certificates, connections, listeners
+from addons.host.refusals import abort_client, abort_server
+from addons.host.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+OPTIONS = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_TICKET
+
+
+def contexts(snapshot: Snapshot) -> dict[str, SSL.Context]:
+    """Return the context of each TLS listener by its name; ConfigError when a file cannot be used."""
+    made = {}
+    for listener in snapshot.gateway.listeners:
+        if listener.tls is not None:
+            try:
+                made[listener.name] = _server_context(snapshot, listener)
+            except (SSL.Error, OSError, ValueError) as error:
+                problem = f"the certificate files of listener {listener.name} cannot be used ({type(error).__name__})"
+                raise ConfigError([ConfigProblem(listener.where or "gateway.yaml", problem)]) from error
+    return made
+
+
+def certificate_file(snapshot: Snapshot, listener: Listener) -> Path:
+    """Return the file with key and chain of a listener; `auto` makes one."""
+    assert listener.tls is not None
+    reference = listener.tls.certificate
+    if reference.scheme != "auto":
+        return _path(snapshot, reference)
+    hosts = [listener.bind.host, *(host for name in listener.services for host in snapshot.gateway.services[name].hosts)]
+    return certificates.ensure(snapshot.gateway.state, f"listener-{listener.name}", hosts).pem_path
+
+
+def _path(snapshot: Snapshot, reference: Reference) -> Path:
+    if reference.scheme == "state":
+        return snapshot.gateway.state / reference.rest
+    if reference.scheme == "file":
+        return Path(reference.rest)
+    raise ConfigError([ConfigProblem("gateway.yaml", f"{reference.scheme}: is no place for a certificate", "use file:/abs or state:name")])
+
+
+def _server_context(snapshot: Snapshot, listener: Listener) -> SSL.Context:
+    assert listener.tls is not None
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(OPTIONS)
+    file = str(certificate_file(snapshot, listener))
+    context.use_certificate_chain_file(file)
+    context.use_privatekey_file(file)
+    context.check_privatekey()
+    context.set_alpn_select_callback(alpn_select_callback)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    if listener.tls.client_ca is not None:
+        context.load_verify_locations(str(_path(snapshot, listener.tls.client_ca)))
+        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, None)
+    return context
+
+
+def present(runtime: Runtime, data: tls.TlsData) -> None:
+    """Give a client's handshake the context of its listener; without one the connection is cut."""
+    client = data.context.client
+    listener = listeners.listener_of(client, runtime.snapshot) if runtime.snapshot else None
+    context = runtime.tls_contexts.get(listener.name) if listener else None
+    if context is None:
+        abort_client(client)
+        return
+    connection = SSL.Connection(context)
+    connection.set_app_data(AppData(client_alpn=client.alpn, server_alpn=None, http2=True))
+    connection.set_accept_state()
+    data.ssl_conn = connection
+
+
+def trust(runtime: Runtime, data: tls.TlsData) -> None:
+    """Give the handshake with a service's upstream the authority that the service names; the others use the public ones."""
+    service = connections.service_of(runtime, data.context.client, data.conn)
+    if service is None:
+        abort_server(data.context.client, data.conn)
+        return
+    if service.ca is None or runtime.snapshot is None:
+        return
+    data.ssl_conn = _client_connection(runtime.snapshot, service, data.conn)
+
+
+def _client_connection(snapshot: Snapshot, service: Service, server: Any) -> SSL.Connection:
+    assert service.ca is not None
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(OPTIONS)
+    context.set_verify(SSL.VERIFY_PEER, None)
+    context.load_verify_locations(str(_path(snapshot, service.ca)))
+    connection = SSL.Connection(context)
+    server.sni = service.address.host
+    _require_name(connection, service.address.host)
+    server.alpn_offers = server.alpn_offers or (b"http/1.1",)
+    connection.set_alpn_protos(list(server.alpn_offers))
+    connection.set_connect_state()
+    return connection
+
+
+def _require_name(connection: SSL.Connection, name: str) -> None:
+    """The certificate must be for this name or address. pyOpenSSL has no method for it, as mitmproxy's own code shows."""
+    library: Any = SSL._lib  # type: ignore[attr-defined]
+    parameters = library.SSL_get0_param(connection._ssl)
+    library.X509_VERIFY_PARAM_set_hostflags(parameters, library.X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS)
+    try:
+        packed = ipaddress.ip_address(name).packed
+        done = library.X509_VERIFY_PARAM_set1_ip(parameters, packed, len(packed))
+    except ValueError:
+        encoded = name.encode("idna")
+        connection.set_tlsext_host_name(encoded)
+        done = library.X509_VERIFY_PARAM_set1_host(parameters, encoded, len(encoded))
+    if done != 1:
+        raise RuntimeError("the upstream's name cannot be required")
