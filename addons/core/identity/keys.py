@@ -18,8 +18,8 @@ from addons.core.wire import strict_json
 
 MAX_KID = 256
 PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-USES = frozenset({"sig"})
-KNOWN_ELSEWHERE = frozenset({"enc"})  # Keycloak publishes its encryption keys beside the others: passed over, not refused
+USES = ("sig",)
+KNOWN_ELSEWHERE = ("enc",)  # Keycloak publishes its encryption keys beside the others: passed over, not refused
 FITS: Mapping[tuple[str, str | None], tuple[str, ...]] = {
     ("RSA", None): ("RS256", "PS256"),
     ("EC", "P-256"): ("ES256",),
