@@ -125,6 +125,17 @@ class AuditLog:
             raise ValueError("name a flow or an approval")
         return await self._read(lambda reader: reader.events("approval = ?", (approval,)))
 
+    def tell(self, event: Event) -> None:
+        """Write an event that nobody waits for. What fails is logged."""
+
+        async def written() -> None:
+            try:
+                await self.append(event)
+            except AuditError as error:
+                logger.warning("an event of kind %s could not be written: %s", event.kind, error.detail)
+
+        self._keep(written())
+
     def lose(self, flow: str, reason: str) -> None:
         """Somebody could not write this flow's terminal event; the log interrupts it when it can."""
         if flow in self._open:
