@@ -1,0 +1,131 @@
+"""The masking engine: one worker thread, a warm-up, and the door for everybody who has to mask.
+
+presidio takes seconds to import, so the worker thread does it after the listeners are up; whoever needs a mask before that
+waits until a deadline and is then refused. Nothing is ever passed through because the engine was not ready.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from addons.core.clock import Clock
+from addons.core.config.model import Masking, Snapshot
+from addons.core.errors import GuardhouseError, MaskingError, Unmaskable
+from addons.core.masking.answer import Answer, MaskedAnswer, Terms, mask_answer
+from addons.core.masking.body_mask import BodyMasker
+from addons.core.masking.detector import Detector
+from addons.core.masking.leaf_mask import Tools
+from addons.core.masking.pseudonym import Place
+from addons.core.masking.receipt import Masked, Tally, masked
+from addons.core.masking.rules import MaskView
+from addons.core.masking.transforms import Transformer
+
+INLINE = 2 << 10  # bodies below this are masked in the event loop: a thread costs more than they do
+ALARM = 3  # failures in a row after which the engine says it is not well
+
+
+class Keys(Protocol):
+    """What the engine needs of the key ring."""
+
+    def derive(self, label: str) -> bytes: ...
+
+
+class MaskEngine:
+    """Made by masking.Prepare; `start` begins the warm-up."""
+
+    def __init__(self, keys: Keys, clock: Clock, detector: Detector | None = None) -> None:
+        self.detector = detector or Detector()
+        self.transformer = Transformer(keys.derive("masking"))
+        self._clock = clock
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="guardhouse-masking")
+        self._warm = threading.Event()
+        self._failures = 0
+        if self.detector.is_loaded:
+            self._warm.set()
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether the detector has been loaded."""
+        return self._warm.is_set()
+
+    @property
+    def is_well(self) -> bool:
+        """False after several failures in a row: the service's health turns red."""
+        return self._failures < ALARM
+
+    def start(self, masking: Masking | None = None) -> None:
+        """Begin the warm-up in the worker thread; returns at once. Again after a reload: loads only what changed."""
+        configuration = ("token", "US", ("US",)) if masking is None else (masking.nlp_engine, masking.home_region, masking.text_regions)
+        self._worker.submit(self._load, *configuration)
+
+    def _load(self, nlp_engine: Any, home: str, regions: tuple[str, ...]) -> None:
+        try:
+            self.detector.load(nlp_engine, home, regions)
+        except Exception:  # noqa: BLE001  # the worker thread: a failed warm-up leaves the engine cold, and cold means 503
+            self._failures = ALARM
+            return
+        self._warm.set()
+
+    async def ready(self, seconds: float) -> None:
+        """Wait until the engine is warm. Raises MaskingError (masking-warming-up, 503) after so many seconds."""
+        deadline = self._clock.monotonic() + seconds
+        while not self.is_warm:
+            if self._clock.monotonic() >= deadline:
+                raise MaskingError(
+                    "The masking engine is still starting. Try again shortly.", code="masking-warming-up", headers={"Retry-After": "5"}
+                )
+            await self._clock.sleep(0.05)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait in the calling thread; whether the engine is warm. Never call it in the event loop."""
+        return self._warm.wait(seconds)
+
+    async def run[T](self, work: Callable[[], T], size: int) -> T:
+        """Do a piece of masking: inline when it is small, else in the worker thread. Any failure is Unmaskable(crash)."""
+        try:
+            if size < INLINE:
+                result = work()
+            else:
+                result = await asyncio.get_running_loop().run_in_executor(self._worker, work)
+        except GuardhouseError:
+            self._failures = 0
+            raise
+        except Exception as error:  # the worker thread: whatever a detector raises blocks the answer
+            self._failures += 1
+            raise Unmaskable("crash", detail=type(error).__name__) from error
+        self._failures = 0
+        return result
+
+    async def mask_answer(self, answer: Answer, terms: Terms) -> MaskedAnswer:
+        """Mask a whole answer. Raises Unmaskable for `block` and for whatever goes wrong."""
+        size = len(answer.body)
+        return await self.run(lambda: mask_answer(answer, terms, self.detector, self.transformer, self.budget(terms.limits.time)), size)
+
+    def mask_body(self, body: bytes, content_type: str | None, view: MaskView, place: Place, tally: Tally | None = None) -> Masked:
+        """Mask a decoded body in the calling thread. Raises Unmaskable, or whatever the detector raises."""
+        books = tally or Tally()
+        tools = Tools(self.detector, self.transformer, view, place, books, self.budget(view.limits.time))
+        result = BodyMasker(tools).mask(body, content_type)
+        return masked(result, result is not body, books)
+
+    def budget(self, seconds: float) -> Callable[[], None]:
+        """A check that raises Unmaskable(deadline) once the time for one body is over."""
+        end = self._clock.monotonic() + seconds
+
+        def alive() -> None:
+            if self._clock.monotonic() > end:
+                raise Unmaskable("deadline")
+
+        return alive
+
+    async def close(self) -> None:
+        """Stop the worker thread; a warm-up that is still running ends by itself."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+
+def session_place(snapshot: Snapshot, service: str, session: str | None, path: str) -> Place:
+    """Where the values of an answer stand: service, session, and the path that names the object."""
+    scope = snapshot.masking.pseudonym_scope
+    return Place(service=service, session=(session or "") if scope == "session" else "", name=path)

@@ -1,0 +1,210 @@
+"""Masks one string: judges it, replaces what must not be seen, and looks inside strings that hold JSON or base64.
+
+The walkers (json_walk, text_mask, form_mask) find the strings and say where they stand; this module decides what becomes
+of each. A mark of ours inside a text is left as it is, so masking twice changes nothing.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from addons.core.config.model import Profile
+from addons.core.masking.detector import Detector, Sight, by_key
+from addons.core.masking.pseudonym import Place
+from addons.core.masking.receipt import Tally
+from addons.core.masking.rules import Choice, MaskView, strictest
+from addons.core.masking.spans import Span, union
+from addons.core.masking.transforms import Transformer
+
+MAX_LEVELS = 4  # JSON in base64 in JSON ...: deeper is scanned as text
+FULL = 1.0
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{12,}={0,2}|[A-Za-z0-9_-]{12,}={0,2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a string stands. `general` is the pointer with `*` for indices; `object_pointer` names the object that holds it."""
+
+    key: str = ""
+    pointer: str = ""
+    general: str = ""
+    near_person: bool = False
+    object_pointer: str = ""
+    in_secret: bool = False  # below `data` of an object that says it is a Secret
+    namespace: str = ""
+    name: str = ""
+    level: int = 0
+    root: tuple[str, int] | None = None  # inside a string: the pointer of that string, and where in it this one begins (-1: not one to one)
+
+
+@dataclass(slots=True)
+class Tools:
+    """Everything that masking one body needs."""
+
+    detector: Detector
+    transformer: Transformer
+    view: MaskView
+    place: Place
+    tally: Tally
+    alive: Callable[[], None]
+    scan_all: bool = False  # text bodies: no shape is harmless
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A span and what becomes of it."""
+
+    span: Span
+    choice: Choice
+
+
+class LeafMasker:
+    """`mask` is the one door. `nested` masks a string that is itself JSON; it returns None when it is not."""
+
+    def __init__(self, tools: Tools, nested: Callable[[str, Site], str | None]) -> None:
+        self.tools = tools
+        self._nested = nested
+
+    def mask(self, text: str, site: Site) -> str | None:
+        """The masked text, None when nothing changes."""
+        self.tools.alive()
+        if not text or self.tools.transformer.marks.is_mark(text):
+            return None
+        active = self.tools.view.active(site.pointer)
+        if not active:
+            return None
+        hits = self.whole(text, site, active)
+        if not hits and site.level < MAX_LEVELS:
+            inner = self._inside(text, site)
+            if inner is not None:
+                return inner if inner != text else None
+        return self._replace(text, hits or self._parts(text, site, active), site)
+
+    def find(self, text: str, site: Site) -> list[Hit]:
+        """What would be masked in a plain string, without looking inside it."""
+        active = self.tools.view.active(site.pointer)
+        return (self.whole(text, site, active) or self._parts(text, site, active)) if active else []
+
+    def whole(self, text: str, site: Site, active: tuple[Profile, ...]) -> list[Hit]:
+        """The one hit of a text that is masked whole: a field rule, a Secret's data, a telling key."""
+        view = self.tools.view
+        if view.has_fields and (best := self.field_choice(site, active)) is not None:
+            return [Hit(Span(0, len(text), best.rule.info_type, FULL, "key"), best)]
+        span = Span(0, len(text), "SECRET", FULL, "key") if site.in_secret else by_key(text, self._sight(site, active))
+        choice = view.choose(span.info_type, span.score, text, active) if span else None
+        return [Hit(span, choice)] if span and choice else []
+
+    def field_choice(self, site: Site, active: tuple[Profile, ...]) -> Choice | None:
+        """What the field rules say of this place, None when they say nothing or only `scan`."""
+        rules = self.tools.view.field_rules(site.pointer, site.key, active)
+        return strictest([Choice(rule.rule, profile.name) for profile, rule in rules if rule.rule is not None])
+
+    def _parts(self, text: str, site: Site, active: tuple[Profile, ...]) -> list[Hit]:
+        view = self.tools.view
+        spans = self.tools.detector.spans(text, self._sight(site, active), self.tools.alive)
+        marks = list(self.tools.transformer.marks.find(text))
+        kept: list[Span] = []
+        chosen: dict[Span, Choice] = {}
+        for span in spans:
+            if any(mark.start <= span.start and span.end <= mark.end for mark in marks):
+                continue
+            choice = view.choose(span.info_type, span.score, text[span.start : span.end], active)
+            if choice is not None:
+                kept.append(span)
+                chosen[span] = choice
+        merged = union(kept)
+        return [Hit(span, self._choice_in(span, chosen)) for span in merged]
+
+    @staticmethod
+    def _choice_in(merged: Span, chosen: dict[Span, Choice]) -> Choice:
+        """The winner's own rule, unless a stricter one of the same type covers the place."""
+        same = [
+            choice
+            for span, choice in chosen.items()
+            if span.info_type == merged.info_type and span.start < merged.end and merged.start < span.end
+        ]
+        best = strictest(same)
+        assert best is not None
+        return best
+
+    def _sight(self, site: Site, active: tuple[Profile, ...]) -> Sight:
+        view = self.tools.view
+        scan = self.tools.scan_all or (view.has_fields and any(rule.scan for _, rule in view.field_rules(site.pointer, site.key, active)))
+        types = view.info_types if len(active) == len(view.profiles) else frozenset(name for one in active for name in one.entities)
+        return Sight(site.key, site.near_person, types, view.hex, scan)
+
+    def _inside(self, text: str, site: Site) -> str | None:
+        deeper = replace(site, level=site.level + 1, root=site.root or (site.pointer, 0))
+        if text.lstrip()[:1] in ("{", "["):
+            return self._nested(text, deeper)
+        if _BASE64.fullmatch(text) is None:
+            return None
+        decoded = decode_base64(text)
+        if decoded is None:
+            return None
+        masked = self.mask(decoded, replace(deeper, key="", root=(deeper.root[0], -1) if deeper.root else None))
+        return None if masked is None else encode_base64(masked, text)
+
+    def _replace(self, text: str, hits: list[Hit], site: Site) -> str | None:
+        if not hits:
+            return None
+        pieces: list[str] = []
+        position = 0
+        for hit in hits:
+            value = text[hit.span.start : hit.span.end]
+            pieces += [text[position : hit.span.start], self.become(value, hit, site)]
+            position = hit.span.end
+            self.tools.tally.note(hit.choice.profile, hit.span.info_type, site.general or site.pointer, hit.choice.rule.transform)
+            self._report(hit.span, text, site)
+        pieces.append(text[position:])
+        result = "".join(pieces)
+        return result if result != text else None
+
+    def _report(self, span: Span, text: str, site: Site) -> None:
+        pointer, base = site.root or (site.pointer, 0)
+        moved = span if base < 0 else replace(span, start=span.start + base, end=span.end + base)
+        self.tools.tally.found(pointer, moved)
+
+    def become(self, value: str, hit: Hit, site: Site) -> str:
+        """What stands for a value."""
+        tools = self.tools
+        place = replace(
+            tools.place,
+            namespace=site.namespace or tools.place.namespace,
+            name=site.name or f"{tools.place.name}#{site.object_pointer}",
+        )
+        decoded = decode_base64(value) if site.in_secret else None
+        mark = tools.transformer.apply(
+            hit.choice.rule,
+            hit.span.info_type,
+            value if decoded is None else decoded,
+            place,
+            scope=tools.view.scope,
+            region=tools.view.home_region,
+        )
+        if site.in_secret and site.pointer.rpartition("/")[0].endswith("/data"):
+            return encode_base64(mark, "====")
+        return mark
+
+
+def decode_base64(text: str) -> str | None:
+    """The printable text that `text` is base64 of, in either alphabet, padded or not; None when it is none."""
+    bare = text.rstrip("=")
+    if len(bare) % 4 == 1:
+        return None
+    standard = bare.replace("-", "+").replace("_", "/")
+    try:
+        decoded = base64.b64decode(standard + "=" * (-len(bare) % 4), validate=True).decode("utf-8")
+    except (binascii.Error, ValueError):
+        return None
+    return decoded if decoded and all(char.isprintable() or char in "\r\n\t" for char in decoded) else None
+
+
+def encode_base64(text: str, like: str) -> str:
+    """Base64 of `text` in the alphabet and with the padding of `like`, so that it still decodes for its reader."""
+    encoded = base64.b64encode(text.encode("utf-8", "surrogatepass")).decode("ascii")
+    if "-" in like or "_" in like:
+        encoded = encoded.replace("+", "-").replace("/", "_")
+    return encoded if like.endswith("=") or len(like) % 4 == 0 else encoded.rstrip("=")

@@ -1,0 +1,94 @@
+"""The masked form of everything that is stored, shown or logged: `runtime.redactor`.
+
+It applies every profile the service may owe and the built-in `record` profile, and no `reveal`: a person may see a value
+in clear, a store may not hold it. What cannot be masked is not kept raw but as its length and an HMAC, so that two equal
+bodies are still seen to be equal. It never raises for bad data, and never passes anything because the engine is cold.
+"""
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Callable
+
+from addons.core.config.model import Snapshot
+from addons.core.errors import Unmaskable
+from addons.core.exchange import Redacted
+from addons.core.masking.engine import Keys, MaskEngine
+from addons.core.masking.form_mask import mask_url
+from addons.core.masking.json_walk import JsonMasker
+from addons.core.masking.leaf_mask import Tools
+from addons.core.masking.pseudonym import Place
+from addons.core.masking.receipt import Tally
+from addons.core.masking.rules import MaskView, record_view
+from addons.core.masking.text_mask import TextMasker
+
+WARM_UP_WAIT = 20.0  # seconds that a worker thread waits for the engine; the event loop never waits
+MAX_LINE = 256 << 10  # characters of one text; what lies beyond is withheld
+WITHHELD = "[withheld]"
+
+
+class MaskRedactor:
+    """Implements `Redactor` of core/exchange.py."""
+
+    def __init__(self, engine: MaskEngine, snapshot: Callable[[], Snapshot | None], keys: Keys) -> None:
+        self._engine = engine
+        self._snapshot = snapshot
+        self._tag_key = keys.derive("value-tags")
+
+    def redact(self, data: bytes, media_type: str | None, service: str | None) -> Redacted:
+        """Mask a body that is already content-decoded."""
+        if not data:
+            return Redacted(data)
+        try:
+            done = self._engine.mask_body(data, media_type, self._view(service), Place(service=service or ""))
+        except Exception as error:  # noqa: BLE001  # whatever a detector raises: nothing unmasked is written
+            return self._withheld(data, error.reason if isinstance(error, Unmaskable) else "crash")
+        return Redacted(done.body, done.counts)
+
+    def redact_text(self, text: str, service: str | None) -> str:
+        """Mask a path, a URL, a header value, an error text or a log line."""
+        if not text:
+            return text
+        try:
+            view = self._view(service)
+            tools = self._tools(view, service)
+            rest = WITHHELD if len(text) > MAX_LINE else ""
+            shown = text[:MAX_LINE]
+            if "?" in shown and " " not in shown:
+                shown = mask_url(shown, JsonMasker(tools).leaf)
+            return TextMasker(tools).mask(shown) + rest
+        except Exception:  # noqa: BLE001  # see redact
+            return WITHHELD
+
+    def redact_fields(self, fields: list[tuple[str, str]], service: str | None) -> list[tuple[str, str]]:
+        """Mask header fields, each judged under its name."""
+        try:
+            masker = TextMasker(self._tools(self._view(service), service))
+            return [(name, masker.mask(value, key=name) if value else value) for name, value in fields]
+        except Exception:  # noqa: BLE001  # see redact
+            return [(name, WITHHELD) for name, _ in fields]
+
+    def _tools(self, view: MaskView, service: str | None) -> Tools:
+        engine = self._engine
+        return Tools(engine.detector, engine.transformer, view, Place(service=service or ""), Tally(), engine.budget(view.limits.time))
+
+    def _view(self, service: str | None) -> MaskView:
+        if not self._engine.is_warm and (in_event_loop() or not self._engine.wait(WARM_UP_WAIT)):
+            raise Unmaskable("crash", detail="the engine is not warm")
+        snapshot = self._snapshot()
+        if snapshot is None:
+            raise Unmaskable("crash", detail="no Snapshot")
+        return record_view(snapshot, service)
+
+    def _withheld(self, data: bytes, reason: str) -> Redacted:
+        tag = hmac.digest(self._tag_key, data, hashlib.sha256).hex()
+        return Redacted(f"[withheld: {reason}, {len(data)} bytes, hmac-sha-256:{tag}]".encode(), complete=False)
+
+
+def in_event_loop() -> bool:
+    """Whether this thread runs an event loop, which must not be made to wait."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

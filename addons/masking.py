@@ -1,0 +1,157 @@
+"""Mask what may not leave, and keep masks from coming back: two steps of the chain.
+
+`Prepare` stands after `policy` and before `audit.Intent`, so that a write that carries a mask is never held and the
+approval's digest covers what is sent. It asks the upstream for what can be masked, and waits for the engine.
+
+`Apply` stands first on the way back. It rewrites the whole answer or refuses it; `gate.receipt` says that it saw the whole
+of it, and `host.arrival` refuses an answer that owed a mask and has no receipt.
+
+What is masked and how is decided in `addons.core.masking`; this module moves values between the flow and one call.
+"""
+
+from typing import TYPE_CHECKING
+
+from mitmproxy import http
+
+from addons.core import exchange
+from addons.core.errors import Unmaskable
+from addons.core.exchange import Exchange
+from addons.core.masking import answer, http_rules, rules, write_back
+from addons.core.masking.engine import MaskEngine, session_place
+from addons.core.masking.redact import MaskRedactor
+from addons.host import gate
+from addons.host.arrival import note_received
+from addons.host.fail_closed import guard
+from addons.host.runtime import Runtime
+
+if TYPE_CHECKING:
+    from addons.core.masking.rules import MaskView
+
+WAIT = 20.0  # seconds that a request waits for the engine to warm up, below the guard's own deadline
+
+
+class Prepare:
+    """Fills `runtime.masker` and `runtime.redactor`; readies each request for masking."""
+
+    name = "guardhouse-prepare"
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+
+    async def running(self) -> None:
+        runtime = self.runtime
+        assert runtime.keys is not None and runtime.clock is not None and runtime.snapshot is not None
+        engine = MaskEngine(runtime.keys, runtime.clock)
+        engine.start(runtime.snapshot.masking)
+        runtime.masker = engine
+        runtime.redactor = MaskRedactor(engine, lambda: runtime.snapshot, runtime.keys)
+        runtime.reloaders.append(lambda snapshot: engine.start(snapshot.masking))
+        runtime.on_close("masking", engine.close)
+
+    async def request(self, flow: http.HTTPFlow) -> None:
+        engine, snapshot = engine_of(self.runtime), self.runtime.snapshot_of(flow)
+        await engine.ready(min(WAIT, snapshot.gateway.limits.hook_deadline / 2))
+        record = exchange.read(flow.metadata)
+        service = service_of(record)
+        terms = snapshot.masking.service(service)
+        guarded = rules.view_of(snapshot, service, {*rules.record_profiles(snapshot, service), *masks_of(record)})
+        body = flow.request.raw_content
+        if body is None:
+            raise Unmaskable("size", code="request-unmaskable")
+        if terms.writes == "deny":
+            target, fields = flow.request.data.path, tuple(flow.request.headers.fields)
+            await engine.run(lambda: write_back.refuse_marks(target, fields, body, guarded, engine.transformer.marks), len(body))
+        changed = http_rules.request_fields(tuple(flow.request.headers.fields), engine.transformer, terms.pass_media)
+        flow.request.headers = http.Headers(changed)
+
+
+class Apply:
+    """Masks each answer."""
+
+    name = "guardhouse-apply"
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        assert flow.response is not None
+        answer.refuse_stream(answer_of(flow, flow.response))
+
+    async def response(self, flow: http.HTTPFlow) -> None:
+        assert flow.response is not None
+        engine, snapshot = engine_of(self.runtime), self.runtime.snapshot_of(flow)
+        note_received(self.runtime, flow)
+        if flow.response.raw_content is None:
+            raise Unmaskable("media", detail="the answer was streamed past the mask")
+        record = exchange.read(flow.metadata)
+        view = view_of(self.runtime, flow, record)
+        place = session_place(snapshot, service_of(record), record.session_id, path_of(record, flow))
+        terms = answer.Terms(view, snapshot.masking.limits, place, gate.of(flow).scrub)
+        made = await engine.mask_answer(answer_of(flow, flow.response), terms)
+        put_back(flow.response, made)
+        keep(flow, record, made)
+
+
+def engine_of(runtime: Runtime) -> MaskEngine:
+    """The engine; an empty slot is an error, which the guard answers."""
+    if runtime.masker is None:
+        raise Unmaskable("crash", detail="no engine")
+    return runtime.masker
+
+
+def service_of(record: Exchange) -> str:
+    """The service's name; a flow without one cannot be here."""
+    if record.service is None:
+        raise Unmaskable("crash", detail="no service")
+    return record.service
+
+
+def masks_of(record: Exchange) -> tuple[str, ...]:
+    """The profiles that policy obliges us to apply; a flow without a decision cannot be here."""
+    if record.decision is None:
+        raise Unmaskable("crash", detail="no decision")
+    return record.decision.masks
+
+
+def view_of(runtime: Runtime, flow: http.HTTPFlow, record: Exchange) -> "MaskView | None":
+    """The view of the answer, None when no profile applies."""
+    names = masks_of(record)
+    return rules.view_of(runtime.snapshot_of(flow), service_of(record), names) if names else None
+
+
+def path_of(record: Exchange, flow: http.HTTPFlow) -> str:
+    """What names the object an answer is about: the path, without the query."""
+    return flow.request.data.path.partition(b"?")[0].decode("latin-1")
+
+
+def answer_of(flow: http.HTTPFlow, response: http.Response) -> answer.Answer:
+    """The answer as plain data."""
+    trailers = tuple(response.trailers.fields) if response.trailers else ()
+    return answer.Answer(
+        flow.request.data.method.decode("latin-1").upper(), response.status_code, response.reason, tuple(response.headers.fields),
+        response.raw_content or b"", trailers,
+    )  # fmt: skip
+
+
+def put_back(response: http.Response, made: answer.MaskedAnswer) -> None:
+    """Write the masked answer into the flow; Content-Length is what there is now, unless there is no body to measure."""
+    response.headers = http.Headers(made.fields)
+    response.reason = made.reason
+    response.trailers = http.Headers(made.trailers) if made.trailers else None
+    if made.body or response.raw_content:
+        response.raw_content = made.body
+        if "transfer-encoding" not in response.headers:
+            response.headers["content-length"] = str(len(made.body))
+
+
+def keep(flow: http.HTTPFlow, record: Exchange, made: answer.MaskedAnswer) -> None:
+    """Write the books, and the receipt that arrival asks for."""
+    record.masked, record.masking_complete = dict(made.counts), made.complete
+    record.receipt, record.fields_seen = made.receipt, dict(made.fields_seen)
+    if made.withheld:
+        record.notes.append(f"withheld:{made.withheld}")
+    exchange.write(flow.metadata, record)
+    gate.of(flow).receipt = True
+
+
+addons = [guard(Prepare(Runtime())), guard(Apply(Runtime()))]
