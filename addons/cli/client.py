@@ -42,6 +42,15 @@ class Refused(AnswerIsNo):
         self.problem = dict(problem)
 
 
+class Unable(CannotRead):
+    """The control plane answered that it could not (5xx); `problem` is what it said."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        said = problem.get("detail") or problem.get("title") or "nothing more"
+        super().__init__(f"the control plane answered {status}: {said}")
+        self.problem = dict(problem)
+
+
 @dataclass(frozen=True, slots=True)
 class Client:
     """One control plane, one token."""
@@ -81,7 +90,7 @@ class Client:
         try:
             response = _opener(self.ca).open(request, timeout=TIMEOUT)
         except urllib.error.HTTPError as error:
-            raise Refused(error.code, _problem(error)) from error
+            raise _refusal(error.code, _problem(error)) from error
         except (urllib.error.URLError, OSError, HTTPException, ValueError) as error:
             raise CannotRead(f"cannot reach the control plane at {self.url}: {_reason(error)}. Is the gateway running?") from error
         assert isinstance(response, HTTPResponse)
@@ -191,6 +200,11 @@ def _problem(error: urllib.error.HTTPError) -> dict[str, Any]:
     except (HTTPException, OSError, ValueError):
         return {}
     return problem if isinstance(problem, dict) else {}
+
+
+def _refusal(status: int, problem: dict[str, Any]) -> AnswerIsNo:
+    """4xx is an answer, and it is no; 5xx is none: the gateway could not do it, which is exit 3."""
+    return Refused(status, problem) if status < 500 else Unable(status, problem)
 
 
 def _reason(error: Exception) -> str:

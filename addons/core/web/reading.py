@@ -15,6 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from addons.core.audit import events
+from addons.core.audit.query import QueryError
+from addons.core.errors import AuditError
 from addons.core.exchange import Principal
 from addons.core.web import records
 from addons.core.web.access import Access
@@ -50,10 +52,12 @@ class Reading:
         async with self._slots:
             try:
                 return await asyncio.to_thread(read)
-            except records.QueryError as error:
+            except QueryError as error:
                 raise Invalid(str(error)) from error
             except records.NothingThere as error:
                 raise NotFound() from error
+            except records.Unreadable as error:
+                raise AuditError(f"The store cannot be read: {error}. Run guardhouse verify.") from error
 
     async def lines(self, rows: Iterator[dict[str, Any]], first: dict[str, Any] | None) -> Any:
         """Yield rows as JSON lines, each piece read in a thread."""
@@ -64,13 +68,19 @@ class Reading:
 
     async def _event(self, principal: Principal, kind: str, verb: str, query: str, reason: str) -> events.Event:
         masked = await asyncio.to_thread(lambda: (self._services.redact(query), self._services.redact(reason)))
-        who = {"issuer": principal.issuer, "subject": principal.subject, "kind": principal.kind, "groups": list(principal.groups)}
+        who = {
+            "issuer": principal.issuer,
+            "issuer_alias": principal.issuer_alias,
+            "subject": principal.subject,
+            "kind": principal.kind,
+            "groups": list(principal.groups),
+        }
         fields: dict[str, bytes | None] = {
             "principal": events.json_field(who),
             "query": masked[0].encode("utf-8", "backslashreplace") or None,
             "reason": masked[1].encode("utf-8", "backslashreplace") or None,
         }
-        return events.make("Mark", kind, {"verb": verb, "effect": "allow"}, fields)
+        return events.make("Mark", kind, {"verb": verb}, fields)
 
 
 def routes(services: ControlServices, access: Access) -> APIRouter:
