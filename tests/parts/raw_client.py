@@ -21,16 +21,17 @@ class Answer:
 
 
 def http1(port: int, raw: bytes, timeout: float = 5) -> Answer:
-    """Send bytes and read one answer with its declared body."""
+    """Send bytes and read one final answer with its declared body; an answer to HEAD has none."""
+    bodyless = raw.startswith(b"HEAD ")
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as peer:
         peer.sendall(raw)
         data = b""
         with contextlib.suppress(TimeoutError, ConnectionError):
-            while not _complete(data):
+            while not _complete(data, bodyless):
                 piece = peer.recv(65536)
                 if not piece:
                     break
-                data += piece
+                data = _final(data + piece)
     head, _, body = data.partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
     if not lines[0].startswith(b"HTTP/"):
@@ -39,8 +40,15 @@ def http1(port: int, raw: bytes, timeout: float = 5) -> Answer:
     return Answer(int(lines[0].split(b" ")[1]), {name.decode().lower(): value.decode() for name, _, value in pairs}, body)
 
 
-def _complete(data: bytes) -> bool:
+def _final(data: bytes) -> bytes:
+    """Leave out an interim answer (100 Continue) once it is whole."""
+    return data.partition(b"\r\n\r\n")[2] if data.startswith(b"HTTP/1.1 1") and b"\r\n\r\n" in data else data
+
+
+def _complete(data: bytes, bodyless: bool) -> bool:
     head, mark, body = data.partition(b"\r\n\r\n")
+    if mark and bodyless:
+        return True
     for line in head.lower().split(b"\r\n"):
         if line.startswith(b"content-length: "):
             return bool(mark) and len(body) >= int(line.split(b": ")[1])

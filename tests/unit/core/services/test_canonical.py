@@ -88,7 +88,12 @@ def test_the_replay_header_is_left_for_identity_and_ordinary_headers_stay():
 
 
 def test_one_reading():
-    head = Head(b"PATCH", b"/customers/7?x=1", b"HTTP/1.1", ((b"Host", b"CRM.Test:8443"), (b"Connection", b"keep-alive, Upgrade"), (b"Expect", b"100-Continue")))
+    head = Head(
+        b"PATCH",
+        b"/customers/7?x=1",
+        b"HTTP/1.1",
+        ((b"Host", b"CRM.Test:8443"), (b"Connection", b"keep-alive, Upgrade"), (b"Expect", b"100-Continue")),
+    )
     assert canonical.check_head(head) == Canonical("PATCH", "/customers/7", "crm.test", ())
 
 
