@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from mitmproxy import tls
-from mitmproxy.addons.tlsconfig import AppData, alpn_select_callback
 from OpenSSL import SSL
 
 from addons.core.config.model import Listener, Reference, Service, Snapshot
@@ -21,6 +20,7 @@ from addons.host.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
+PROTOCOLS = (b"h2", b"http/1.1")
 OPTIONS = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_TICKET
 
 
@@ -64,12 +64,17 @@ def _server_context(snapshot: Snapshot, listener: Listener) -> SSL.Context:
     context.use_certificate_chain_file(file)
     context.use_privatekey_file(file)
     context.check_privatekey()
-    context.set_alpn_select_callback(alpn_select_callback)
+    context.set_alpn_select_callback(_choose_protocol)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     if listener.tls.client_ca is not None:
         context.load_verify_locations(str(_path(snapshot, listener.tls.client_ca)))
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, None)
     return context
+
+
+def _choose_protocol(connection: SSL.Connection, offered: list[bytes]) -> Any:
+    """HTTP/2 where the client can: a held request then blocks no other. Nothing in common ends the handshake's ALPN."""
+    return next((protocol for protocol in PROTOCOLS if protocol in offered), SSL.NO_OVERLAPPING_PROTOCOLS)
 
 
 def present(runtime: Runtime, data: tls.TlsData) -> None:
@@ -81,7 +86,6 @@ def present(runtime: Runtime, data: tls.TlsData) -> None:
         abort_client(client)
         return
     connection = SSL.Connection(context)
-    connection.set_app_data(AppData(client_alpn=client.alpn, server_alpn=None, http2=True))
     connection.set_accept_state()
     data.ssl_conn = connection
 
