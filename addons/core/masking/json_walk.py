@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from addons.core.errors import Unmaskable
 from addons.core.masking import key_words
+from addons.core.masking.detector import CARD_WORDS
 from addons.core.masking.leaf_mask import LeafMasker, Site, Tools
 from addons.core.masking.spans import Span
 
@@ -229,11 +230,14 @@ class JsonMasker:
     def __init__(self, tools: Tools) -> None:
         self.tools = tools
         self.leaf = LeafMasker(tools, self._nested)
-        self._above: Site | None = None
 
     def mask(self, body: bytes) -> bytes:
         """The masked document; the same object when nothing was masked."""
         return self._document(body, None)
+
+    def line(self, line: bytes, site: Site) -> bytes:
+        """Mask one line of a text that is JSON; `site` says where in the text it begins."""
+        return self._document(line, site)
 
     def _document(self, body: bytes, above: Site | None) -> bytes:
         reader = Reader(body, self.tools.view.limits.depth, self._rename)
@@ -267,6 +271,8 @@ class JsonMasker:
         active = self.tools.view.active(site.pointer)
         choice = self.leaf.field_choice(site, active) if active and self.tools.view.has_fields else None
         text = body[leaf.start : leaf.end].decode("ascii")
+        if choice is None and tells_number("CREDIT_CARD", text) and CARD_WORDS.intersection(key_words.words(site.key)):
+            choice = self.tools.view.choose("CREDIT_CARD", 1.0, text, active)
         if choice is None and leaf.kind == "number" and active:
             choice = next((hit.choice for hit in self.leaf.whole(text, site, active) if tells_number(hit.span.info_type, text)), None)
         if choice is None or choice.rule.transform == "keep":

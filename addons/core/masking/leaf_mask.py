@@ -7,7 +7,7 @@ of each. A mark of ours inside a text is left as it is, so masking twice changes
 import base64
 import binascii
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from addons.core.config.model import Profile
@@ -67,8 +67,8 @@ class LeafMasker:
         self.tools = tools
         self._nested = nested
 
-    def mask(self, text: str, site: Site) -> str | None:
-        """The masked text, None when nothing changes."""
+    def mask(self, text: str, site: Site, named: Sequence[Hit] = ()) -> str | None:
+        """The masked text, None when nothing changes. `named` are hits that the caller already knows of."""
         self.tools.alive()
         if not text or self.tools.transformer.marks.is_mark(text):
             return None
@@ -76,11 +76,16 @@ class LeafMasker:
         if not active:
             return None
         hits = self.whole(text, site, active)
-        if not hits and site.level < MAX_LEVELS:
+        if not hits and not named and site.level < MAX_LEVELS:
             inner = self._inside(text, site)
             if inner is not None:
                 return inner if inner != text else None
-        return self._replace(text, hits or self._parts(text, site, active), site)
+        return self._replace(text, hits or self._parts(text, site, active, named), site)
+
+    def named(self, text: str, site: Site) -> list[Hit]:
+        """The hit of a text that its name tells; none for a mark of ours."""
+        active = self.tools.view.active(site.pointer)
+        return [] if self.tools.transformer.marks.is_mark(text) or not active else self.whole(text, site, active)
 
     def find(self, text: str, site: Site) -> list[Hit]:
         """What would be masked in a plain string, without looking inside it."""
@@ -101,12 +106,12 @@ class LeafMasker:
         rules = self.tools.view.field_rules(site.pointer, site.key, active)
         return strictest([Choice(rule.rule, profile.name) for profile, rule in rules if rule.rule is not None])
 
-    def _parts(self, text: str, site: Site, active: tuple[Profile, ...]) -> list[Hit]:
+    def _parts(self, text: str, site: Site, active: tuple[Profile, ...], named: Sequence[Hit] = ()) -> list[Hit]:
         view = self.tools.view
         spans = self.tools.detector.spans(text, self._sight(site, active), self.tools.alive)
         marks = list(self.tools.transformer.marks.find(text))
-        kept: list[Span] = []
-        chosen: dict[Span, Choice] = {}
+        kept = [hit.span for hit in named]
+        chosen = {hit.span: hit.choice for hit in named}
         for span in spans:
             if any(mark.start <= span.start and span.end <= mark.end for mark in marks):
                 continue

@@ -31,10 +31,13 @@ from presidio_analyzer.predefined_recognizers import (
 from addons.core.masking.nlp import LANGUAGE, make_engine
 
 CARD_PATTERN = (
-    r"\b(?!1\d{12}(?!\d))((4\d{3})|(5[0-8]\d{2})|(2[2-7]\d{2})|(6\d{3})|(1\d{3})|(3\d{3}))[- ]?(\d{3,4})[- ]?(\d{3,4})[- ]?(\d{3,5})\b"
+    r"\b(?!1\d{12}(?!\d))((4\d{3})|(5\d{3})|(2[1-7]\d{2})|(6\d{3})|(1\d{3})|(3\d{3}))[- ]?(\d{3,4})[- ]?(\d{3,4})[- ]?(\d{3,5})\b"
 )
+LONG_CARD_PATTERN = r"\b[1-6]\d{11,18}\b"  # twelve to nineteen digits in one run: Maestro, UnionPay, old JCB
 CARD_START = re.compile(r"4|5[0-8]|2(?:2[2-9]|[3-6]|7[01]|720)|3[0-9]|6")
+CARD_CONTEXT = ("card", "credit", "debit", "visa", "mastercard", "amex", "maestro", "jcb", "pan")
 PHONE_CONTEXT = ("phone", "telephone", "cell", "mobile", "call", "fax", "whatsapp", "sms", "dial", "contact", "reach", "tel")
+VALID, STRICT_GROUPING = 1, 2  # libphonenumber's leniency
 _PHONE_RUN = re.compile(r"[+(\uff0b]?[0-9](?:[ .\-/()\u00a0]{0,3}[0-9]){5,19}(?:[ ]?(?:x|ext\.?)[ ]?[0-9]{1,6})?")
 _MACHINE_BEFORE = re.compile(r"[A-Za-z0-9_=/#@.\-:+%]$")
 _MACHINE_AFTER = re.compile(r"^(?:[A-Za-z_=/@%]|[.\-:][A-Za-z0-9])")
@@ -81,7 +84,7 @@ class Recognizers:
         card = Pattern("cards, with the 2-series", CARD_PATTERN, 0.3)
         self.by_type: dict[str, Any] = {
             "EMAIL_ADDRESS": InternalEmailRecognizer(),
-            "CREDIT_CARD": CreditCardRecognizer(patterns=[card]),
+            "CREDIT_CARD": CreditCardRecognizer(patterns=[card, Pattern("any length", LONG_CARD_PATTERN, 0.3)]),
             "US_SSN": UsSsnRecognizer(),
             "US_ITIN": UsItinRecognizer(),
             "IBAN_CODE": IbanRecognizer(),
@@ -104,12 +107,12 @@ class Recognizers:
             if info_type == "PHONE_NUMBER":
                 found += self.phone.find(text, context, all_regions=all_regions)
             elif (recognizer := self.by_type.get(info_type)) is not None:
-                results = recognizer.analyze(text=text, entities=[info_type], nlp_artifacts=None)
+                results = recognizer.analyze(text=_spelling(text, info_type, context), entities=[info_type], nlp_artifacts=None)
                 raw += results
                 used.append(recognizer)
         if raw:
             found += [Found(r.start, r.end, r.entity_type, _score(r, text, context)) for r in self._in_context(text, raw, used, context)]
-        return [one for one in found if _accept(one, text)]
+        return [one for one in found if _accept(one, text, context)]
 
     def _in_context(self, text: str, raw: list[Any], used: list[Any], context: list[str]) -> list[Any]:
         if all(result.score >= 1.0 for result in raw):
@@ -117,6 +120,13 @@ class Recognizers:
         artifacts = self.nlp.process_text(text, LANGUAGE)
         enhanced: list[Any] = self.enhancer.enhance_using_context(text, raw, artifacts, used, context)
         return enhanced
+
+
+def _spelling(text: str, info_type: str, context: list[str]) -> str:
+    """An IBAN may come in lower case where the word stands beside it; elsewhere that would catch identifiers."""
+    if info_type == "IBAN_CODE" and ("iban" in context or "iban" in text.lower()) and len(text.upper()) == len(text):
+        return text.upper()
+    return text
 
 
 def _score(result: Any, text: str, context: list[str]) -> float:
@@ -127,13 +137,19 @@ def _score(result: Any, text: str, context: list[str]) -> float:
     return float(result.score)
 
 
-def _accept(found: Found, text: str) -> bool:
+def _accept(found: Found, text: str, context: list[str]) -> bool:
     value = text[found.start : found.end]
     if found.info_type == "IP_ADDRESS":
         return _is_public_address(value)
     if found.info_type == "CREDIT_CARD":
-        return CARD_START.match(value) is not None
+        return _is_brand(value) or _word_near(text, found.start, CARD_CONTEXT) or any(word in CARD_CONTEXT for word in context)
     return True
+
+
+def _is_brand(value: str) -> bool:
+    """A number that a card scheme issues. Others (twelve digits, UATP, ranges of nobody) need a word about cards."""
+    digits = value.replace(" ", "").replace("-", "")
+    return 13 <= len(digits) <= 19 and CARD_START.match(digits) is not None
 
 
 def _is_public_address(value: str) -> bool:
@@ -146,8 +162,8 @@ def _is_public_address(value: str) -> bool:
 class PhoneReader:
     """Phone numbers by libphonenumber: candidates are found once and shared by all regions, verdicts are remembered.
 
-    Machine-like text is read with the home region, plus any number with a plus sign; free text and phone-named fields
-    with every region that masking.yaml lists. A run of bare digits counts only beside a word about phones.
+    Machine-like text is read with the home region, plus any number with a plus sign, and only in the groups in which
+    people write it (`3033-510398` is a part number); free text and phone-named fields with every region of masking.yaml. A run of bare digits counts only beside a word about phones.
     """
 
     SCORE = 0.4
@@ -156,7 +172,7 @@ class PhoneReader:
     def __init__(self, home: str, regions: tuple[str, ...]) -> None:
         self.home = home
         self.regions = regions if home in regions else (home, *regions)
-        self.verdict: Callable[[str, tuple[str, ...]], tuple[tuple[int, int], ...]] = lru_cache(maxsize=16384)(_verdict)
+        self.verdict: Callable[[str, tuple[str, ...], int], tuple[tuple[int, int], ...]] = lru_cache(maxsize=16384)(_verdict)
 
     def find(self, text: str, context: list[str], *, all_regions: bool) -> list[Found]:
         """Every phone number in `text`."""
@@ -166,18 +182,18 @@ class PhoneReader:
         for match in _PHONE_RUN.finditer(text):
             if len(match[0]) < 7 or _stands_in_machine_token(text, match.start(), match.end()):
                 continue
-            near = telling or _word_near(text, match.start())
-            for start, end in self.verdict(match[0], regions):
+            near = telling or _word_near(text, match.start(), PHONE_CONTEXT)
+            for start, end in self.verdict(match[0], regions, VALID if near or all_regions else STRICT_GROUPING):
                 score = self.IN_CONTEXT if near else self.SCORE
                 if near or not match[0][start:end].isdigit():
                     found.append(Found(match.start() + start, match.start() + end, "PHONE_NUMBER", score))
         return found
 
 
-def _verdict(candidate: str, regions: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+def _verdict(candidate: str, regions: tuple[str, ...], leniency: int) -> tuple[tuple[int, int], ...]:
     spans: set[tuple[int, int]] = set()
     for region in regions:
-        spans.update((match.start, match.end) for match in phonenumbers.PhoneNumberMatcher(candidate, region, leniency=1))
+        spans.update((match.start, match.end) for match in phonenumbers.PhoneNumberMatcher(candidate, region, leniency=leniency))
         if candidate.startswith("+") and spans:
             break
     return tuple(sorted(spans))
@@ -192,10 +208,10 @@ def _stands_in_machine_token(text: str, start: int, end: int) -> bool:
     return bool(_MACHINE_BEFORE.search(before) or _MACHINE_AFTER.match(after))
 
 
-def _word_near(text: str, start: int) -> bool:
-    """A word about phones within the 48 characters before the number."""
+def _word_near(text: str, start: int, words: Sequence[str]) -> bool:
+    """One of these words within the 48 characters before the number."""
     before = text[max(0, start - 48) : start].lower()
-    return any(word in before for word in PHONE_CONTEXT)
+    return any(word in before for word in words)
 
 
 def load(configuration: Any, home: str, regions: Sequence[str]) -> Recognizers:

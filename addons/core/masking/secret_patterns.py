@@ -140,6 +140,8 @@ _PAIR = re.compile(
     r"""(?<![A-Za-z0-9_.\-])([A-Za-z_][A-Za-z0-9_.\-]{0,63})["']?[ \t]{0,3}(?::=|=>|=|:)[ \t]{0,3}"""
     r"""(?:"([^"\n]{1,1024})"|'([^'\n]{1,1024})'|([^\s,;&"'<>{}\[\]()]{1}[^\s,;&"'<>]{0,1023}))"""
 )
+_LINE = re.compile(r"(?m)^[ \t]*(?:export[ \t]+|set[ \t]+)?([A-Za-z_][A-Za-z0-9_.\-]{0,127})[ \t]{0,8}(?:=|:)[ \t]{0,8}(\S[^\n]{0,1023})$")
+_VARIABLE = re.compile(r"\$(?:\w+|\{[^{}]{0,200}\}|\([^()]{0,200}\))|%\([^()]{0,100}\)s?|%\w+%|\{\{.{0,200}\}\}|<[^<>]{0,100}>")
 _OPTION = re.compile(r"(?<![A-Za-z0-9_-])--?([A-Za-z][A-Za-z0-9-]{1,40})[ \t]{1,3}([^\s\-\"'][^\s\"']{3,255})")
 _URL_LOGIN = re.compile(r"""(?<![a-z0-9+.\-])[A-Za-z][A-Za-z0-9+.\-]{1,20}://([^\s:/@?#"'<>]{0,128}):([^\s/"'<>]{1,256})@""")
 _SCHEME = re.compile(r"(?i)(?<![a-z0-9])(?:bearer|basic|negotiate|apikey|token)[ ]{1,3}([A-Za-z0-9\-._~+/]{8,8192}={0,3})")
@@ -182,6 +184,7 @@ def _pairs(text: str) -> Iterator[SecretHit]:
             group = match.lastindex or 4
             if _is_value(match[group]) and not _is_prose(text, match, group):
                 yield SecretHit(match.start(group), match.end(group), "pair")
+        yield from _lines(text)
     if "-" in text and " " in text:
         for match in _OPTION.finditer(text):
             found = key_words.family(match[1])
@@ -189,9 +192,20 @@ def _pairs(text: str) -> Iterator[SecretHit]:
                 yield SecretHit(match.start(2), match.end(2), "option")
 
 
+def _lines(text: str) -> Iterator[SecretHit]:
+    """`key=value` as the whole of a line: the value runs to the line's end, whatever characters a password may hold."""
+    for match in _LINE.finditer(text):
+        found = key_words.family(match[1])
+        if found is None or found.info_type != "SECRET":
+            continue
+        value = match[2].rstrip()
+        if " " not in value and _is_value(value.strip("\"'")):
+            yield SecretHit(match.start(2), match.start(2) + len(value), "line")
+
+
 def _is_value(value: str) -> bool:
     bare = value.strip("*").lower()
-    return bool(bare) and bare not in _PLAIN and not value.startswith(("$", "%(", "{{", "<"))
+    return bool(bare) and bare not in _PLAIN and not _VARIABLE.fullmatch(value)
 
 
 def _is_prose(text: str, match: re.Match[str], group: int) -> bool:

@@ -5,11 +5,12 @@ stand wherever a value stood. A line that is itself JSON is walked as JSON, so t
 """
 
 import re
+from dataclasses import replace
 
 from addons.core.errors import Unmaskable
 from addons.core.masking import key_words
 from addons.core.masking.json_walk import JsonMasker
-from addons.core.masking.leaf_mask import LeafMasker, Site, Tools
+from addons.core.masking.leaf_mask import Hit, LeafMasker, Site, Tools
 
 _LINES = re.compile(r"[^\n]*\n?")
 _ELEMENT = re.compile(r"<([A-Za-z_][\w.:-]{0,63})(?:\s[^<>]{0,512})?>([^<>]{1,1024})</")
@@ -29,53 +30,58 @@ class TextMasker:
 
     def mask(self, text: str, key: str = "") -> str:
         """The masked text; the same object when nothing was masked."""
-        pieces = []
-        changed = False
+        pieces: list[str] = []
+        changed, offset = False, 0
         for number, block in enumerate(blocks(text)):
-            masked = self._block(block, key, number)
-            changed = changed or masked is not None
-            pieces.append(block if masked is None else masked)
+            for piece, is_json in segments(block):
+                site = Site(key=key, object_pointer=f"/{number}", root=("", offset))
+                masked = self._json_line(piece, site) if is_json else self._plain(piece, site)
+                changed = changed or masked is not None
+                pieces.append(piece if masked is None else masked)
+                offset += len(piece)
         return "".join(pieces) if changed else text
 
-    def _block(self, block: str, key: str, number: int) -> str | None:
-        """The masked block, None when nothing changes: named values first, then the whole by form."""
-        named = self._named(self._json_lines(block), number)
-        masked = self.leaf.mask(named, Site(key=key, object_pointer=f"/{number}"))
-        result = named if masked is None else masked
-        return result if result != block else None
+    def _plain(self, piece: str, site: Site) -> str | None:
+        """The masked piece, None when nothing changes: what a name in the text tells, and what is found by form."""
+        return self.leaf.mask(piece, site, self._named(piece, site))
 
-    def _json_lines(self, block: str) -> str:
-        if "{" not in block:
-            return block
-        return "".join(self._json_line(line) for line in _LINES.findall(block))
-
-    def _json_line(self, line: str) -> str:
-        bare = line.strip()
-        if bare[:1] != "{" or bare[-1:] != "}":
-            return line
+    def _json_line(self, line: str, site: Site) -> str | None:
         try:
-            masked = self._json.mask(bare.encode("utf-8"))
+            masked = self._json.line(line.encode("utf-8"), site).decode("utf-8")
         except (Unmaskable, UnicodeError) as error:
             if isinstance(error, Unmaskable) and error.reason != "syntax":
                 raise
-            return line
-        return line.replace(bare, masked.decode("utf-8"))
+            return self._plain(line, site)
+        return None if masked == line else masked
 
-    def _named(self, block: str, number: int) -> str:
-        """Mask what a name in the text tells: `<email>..</email>`, `date_of_birth: 1980-01-02`."""
-        edits: list[tuple[int, int, str]] = []
+    def _named(self, piece: str, site: Site) -> list[Hit]:
+        """What a name in the text tells: `<email>..</email>`, `date_of_birth: 1980-01-02`."""
+        hits: list[Hit] = []
         for pattern in (_ELEMENT, _YAML):
-            for match in pattern.finditer(block):
+            for match in pattern.finditer(piece):
                 name = match[1].rpartition(":")[2].strip()
                 if key_words.family(name) is None and not self.tools.view.has_fields:
                     continue
-                site = Site(key=name, object_pointer=f"/{number}", general=f"/{name}")
-                masked = self.leaf.mask(match[2], site)
-                if masked is not None and not (edits and match.start(2) < edits[-1][1]):
-                    edits.append((match.start(2), match.end(2), masked))
-        for start, end, new in sorted(edits, reverse=True):
-            block = block[:start] + new + block[end:]
-        return block
+                inner = replace(site, key=name, pointer=f"/{name}")
+                for hit in self.leaf.named(match[2], inner):
+                    moved = replace(hit.span, start=hit.span.start + match.start(2), end=hit.span.end + match.start(2))
+                    hits.append(replace(hit, span=moved))
+        return hits
+
+
+def segments(block: str) -> list[tuple[str, bool]]:
+    """The block cut into lines that are JSON objects and the pieces between them."""
+    if "{" not in block:
+        return [(block, False)]
+    found: list[tuple[str, bool]] = []
+    for line in _LINES.findall(block):
+        bare = line.strip()
+        is_json = bare[:1] == "{" and bare[-1:] == "}"
+        if line and found and not is_json and not found[-1][1]:
+            found[-1] = (found[-1][0] + line, False)
+        elif line:
+            found.append((line, is_json))
+    return found
 
 
 def blocks(text: str) -> list[str]:
