@@ -1,11 +1,11 @@
 """`guardhouse init`: write the skeleton of a real site's policies, and never over somebody's files."""
 
-import json
 import os
 from pathlib import Path
 
 import click
 
+from addons.cli.console import NO, CannotRead, escape, json_option, print_json
 from addons.cli.skeleton import SITE
 
 NEXT = (
@@ -20,7 +20,7 @@ NEXT = (
 @click.command(epilog="Examples:  guardhouse init /etc/guardhouse  |  guardhouse init ./site --json")
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--force", is_flag=True, help="Write over policy files that are there already.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
+@json_option
 def command(folder: Path, force: bool, as_json: bool) -> None:
     """Write a commented skeleton of policies/ for a real site into DIR.
 
@@ -35,12 +35,11 @@ def command(folder: Path, force: bool, as_json: bool) -> None:
             {"written": [], "exists": there, "policies": str(policies)},
             [f"{policies} has {', '.join(there)} already; --force writes over."],
         )
-        raise SystemExit(1)
+        raise SystemExit(NO)
     try:
         written = write(policies)
     except OSError as error:
-        click.echo(f"{policies} cannot be written: {error.strerror}", err=True)
-        raise SystemExit(3) from error
+        raise CannotRead(f"{policies} cannot be written: {error.strerror}") from error
     stack = Path(__file__).resolve().parent.parent / "stack.py"
     steps = [step.format(policies=policies, stack=stack) for step in NEXT]
     lines = [f"Wrote {', '.join(written)} to {policies}.", "", "Next:", *(f"  {number}. {step}" for number, step in enumerate(steps, 1))]
@@ -60,4 +59,8 @@ def write(policies: Path) -> list[str]:
 
 
 def _answer(as_json: bool, value: dict[str, object], lines: list[str]) -> None:
-    click.echo(json.dumps(value) if as_json else "\n".join(lines))
+    if as_json:
+        print_json(value)
+        return
+    for line in lines:
+        click.echo(escape(line))

@@ -99,7 +99,8 @@ class Section:
     def _known(self, name: str, line: int, keys: tuple[str, ...]) -> bool:
         if name in keys:
             return True
-        self.reading.tell(line, f"unknown key `{_cut(name)}` in `{self.title}`", nearest(name, keys))
+        shown = "" if self.quiet else f" `{_cut(name)}`"
+        self.reading.tell(line, f"unknown key{shown} in `{self.title}`", nearest(name, keys))
         return False
 
     @property
@@ -258,7 +259,7 @@ class Section:
         items = self.values[key].value
         if isinstance(items, list):
             return items
-        self._got(key, "a list")
+        self.wrong(key, f"`{key}` is {self.values[key].shape}, expected a list")  # not quoted: `secrets` is read here
         return []
 
     def entries(self, key: str) -> dict[str, Node]:
@@ -268,7 +269,7 @@ class Section:
         items = self.values[key].value
         if isinstance(items, dict):
             return items
-        self._got(key, "a mapping")
+        self.wrong(key, f"`{key}` is {self.values[key].shape}, expected a mapping")
         return {}
 
     def section(self, key: str, shape: str, quiet: bool = False) -> "Section":

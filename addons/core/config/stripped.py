@@ -7,10 +7,13 @@ removes them. Compared in lower case with `_` as `-`, because many servers read 
 STRIPPED = frozenset(
     {
         "authorization", "proxy-authorization", "x-api-key", "dpop", "cookie", "forwarded", "x-real-ip", "x-original-url", "x-rewrite-url",
-        "x-original-method", "x-http-method-override", "x-http-method", "x-method-override",
+        "x-original-method", "x-http-method-override", "x-http-method", "x-method-override", "remote-user", "remote-groups", "remote-email",
+        "remote-name", "x-client-ip", "true-client-ip", "x-cluster-client-ip", "cf-connecting-ip",
     }
 )  # fmt: skip
-STRIPPED_PREFIXES = ("impersonate-", "x-remote-", "x-forwarded-", "x-auth-", "x-client-cert", "ssl-client-", "guardhouse-")
+STRIPPED_PREFIXES = (
+    "impersonate-", "x-remote-", "x-forwarded-", "x-auth-", "x-authenticated-", "x-client-cert", "ssl-client-", "x-ssl-client-", "guardhouse-",
+)  # fmt: skip
 
 
 def is_stripped(name: str) -> bool:
