@@ -32,10 +32,11 @@ def unavailable(detail: str) -> GuardhouseError:
 class Book:
     """Open approvals by id, and by digest and principal."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, key: bytes) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, key: bytes, mac: bytes) -> None:
         self.ledger = ledger
         self.clock = clock
-        self.key = key
+        self.key = key  # of digests
+        self.mac = mac  # of the seals of our notes
         self.open: dict[str, Entry] = {}
         self.alerts = 0
         self._by_digest: dict[tuple[str, str], str] = {}
@@ -53,19 +54,20 @@ class Book:
 
     async def add(self, row: Approval, terms: Terms, more: Mapping[str, Any], core: Mapping[str, Any]) -> Entry:
         """Open a new approval: the row and its `requested` note in one transaction."""
-        note = Note("requested", row.id, {**core, "digest": row.digest}, derive.opening_of(row, self.key, more))
+        opened = Note("requested", row.id, {**core, "digest": row.digest}, derive.opening_of(row, self.key, more))
+        note = derive.sealed(opened, "", self.mac)
         try:
             done = await self.ledger.commit(note, [insert_of(row)])
         except AuditError as error:
             raise unavailable(error.detail or "the opening could not be written") from error
         if not done:
             raise unavailable("the opening's guard failed")
-        return self.enter(row, terms, str(more["owner"]), tuple(more["masks"]))
+        return self.enter(row, terms, str(more["owner"]), tuple(more["masks"]), note.data["seal"])
 
-    def enter(self, row: Approval, terms: Terms, owner: str, masks: tuple[str, ...]) -> Entry:
+    def enter(self, row: Approval, terms: Terms, owner: str, masks: tuple[str, ...], seal: str) -> Entry:
         """Keep an open approval in memory."""
         left = ((row.deadline or 0) - self.now_us()) / MICRO
-        entry = Entry(replace(row, view=""), terms, owner, masks, self.clock.monotonic() + left)
+        entry = Entry(replace(row, view=""), terms, owner, masks, self.clock.monotonic() + left, seal)
         self.open[row.id] = entry
         self._by_digest[row.digest, row.principal_key] = row.id
         return entry
@@ -84,13 +86,14 @@ class Book:
             after={} if row.deadline is None or move is Move.TICK else {row.deadline_column: now},
             not_after={row.deadline_column: now} if move is Move.TICK else {},
         )
-        note = replace(note, data={**note.data, "digest": row.digest})
+        note = derive.sealed(replace(note, data={**note.data, "digest": row.digest}), entry.seal, self.mac)
         try:
             done = await self.ledger.commit(note, [update, *more])
         except AuditError as error:
             entry.doubtful = True
             raise unavailable(error.detail or f"the move {move} could not be written") from error
         if done:
+            entry.seal = note.data["seal"]
             self._moved(entry, replace(row, state=after, version=row.version + 1, **changes))
         return done
 
@@ -126,7 +129,7 @@ class Book:
     async def derived(self, approval_id: str) -> Derived:
         """The approval as its signed notes have it. Raises Mismatch."""
         try:
-            return derive.fold(await self.ledger.notes(approval_id))
+            return derive.fold(await self.ledger.notes(approval_id), self.mac)
         except AuditError as error:
             raise unavailable(error.detail or "the log could not be read") from error
 
@@ -150,7 +153,7 @@ class Book:
         row, told = await self.prove(entry.row.id)
         bare = replace(row, view="")
         if entry.doubtful:
-            entry.doubtful = False
+            entry.doubtful, entry.seal = False, told.seal
             self._moved(entry, bare)
         if bare != entry.row:
             await self.alert(row.id, "row-disagrees", "the row is not the one that was committed last")

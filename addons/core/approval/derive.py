@@ -16,6 +16,7 @@ from addons.core.approval.ledger import Note
 from addons.core.approval.policy import Counted
 from addons.core.approval.rows import Approval, UseRow, VoteRow
 from addons.core.approval.states import Move, State
+from addons.core.wire import jcs
 
 
 class Mismatch(Exception):
@@ -35,6 +36,7 @@ class Derived:
     cause: str | None = None
     votes: tuple[VoteRow, ...] = ()
     uses: tuple[UseRow, ...] = field(default_factory=tuple)
+    seal: str = ""  # of the newest note
 
     @property
     def approving(self) -> list[Counted]:
@@ -42,15 +44,33 @@ class Derived:
         return [Counted(v.person, v.via, v.assurance, v.groups) for v in self.votes if v.effect == "approve"]
 
 
-def fold(notes: Sequence[Note]) -> Derived:
-    """Tell the story of the notes. Raises Mismatch for one that the table of states does not allow."""
+def sealed(note: Note, before: str, key: bytes) -> Note:
+    """The note with its seal: a keyed digest over what it says and over the seal before it. The hash of an event is no
+    secret, so whoever can write the database could forge a whole event; they have no key for the seal. The reason is
+    left out: it may be erased."""
+    data = {**note.data, "before": before}
+    said = jcs.canonical({"event": note.event, "approval": note.approval, "data": data}).decode()
+    return replace(note, data={**data, "seal": digests.seal(key, "note", said)})
+
+
+def _check_seal(note: Note, before: str, key: bytes) -> str:
+    data = {name: value for name, value in note.data.items() if name not in ("seal", "before")}
+    expected: str = sealed(replace(note, data=data), before, key).data["seal"]
+    if not digests.same(str(note.data.get("seal", "")), expected):
+        raise Mismatch(f"the note {note.event!r} is not ours")
+    return expected
+
+
+def fold(notes: Sequence[Note], key: bytes) -> Derived:
+    """Tell the story of the notes. Raises Mismatch for one that is not sealed, or that the table of states does not allow."""
     steps = [note for note in notes if note.event != "alert"]
     if not steps or steps[0].event != "requested":
         raise Mismatch("the opening is missing")
     told = Derived(State.NONE, 0, {})
     for note in steps:
         try:
-            told = _step(told, note)
+            seal = _check_seal(note, told.seal, key)
+            told = replace(_step(told, note), seal=seal)
         except (states.Refused, KeyError, TypeError, ValueError) as error:
             raise Mismatch(f"the note {note.event!r} cannot follow") from error
     return told

@@ -7,7 +7,7 @@ everything that ends a wait through the entry's waiters.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from addons.core.approval import digest as digests
 from addons.core.approval import policy, terms
@@ -55,7 +55,7 @@ class Desk:
         self.key = keys.derive("approval-digest")
         self.clock = clock
         self.snapshot = snapshot
-        self.book = Book(ledger, clock, self.key)
+        self.book = Book(ledger, clock, self.key, keys.derive("approval-mac"))
         self.ballot = Ballot(self.book, mask_text)
         self.openings = Openings(self.book, self.key)
         self.view = Cards(self.book, self.people)
@@ -272,11 +272,13 @@ class Desk:
 
     # -- using -------------------------------------------------------------------------------------------------------
 
-    async def use(self, hold: HoldState, digest: str, record: Exchange, now_check: Callable[[], None]) -> None:
+    async def use(self, hold: HoldState, request: digests.RequestFacts | str, record: Exchange, now_check: Callable[[], None]) -> None:
         """Commit one use of an approved hold, departure's last act. Raises ApprovalError unless it is exactly usable.
 
-        `now_check` runs after the last wait before the commit: identity still good, client still there.
+        `request` is what stands in the flow now, as facts or as their digest. `now_check` runs after the last wait
+        before the commit: identity still good, client still there.
         """
+        digest = request if isinstance(request, str) else self.digest_of(request)
         entry = self.book.open.get(hold.id)
         if entry is None:
             raise ask_again("the approval is not open any more")
@@ -284,6 +286,9 @@ class Desk:
             await self._check_same(entry, hold, digest, record)
             if entry.row.state is not State.APPROVED or (entry.row.deadline or 0) <= self.book.now_us():
                 raise ask_again(f"the approval is {entry.row.state}")
+            if self.is_stale(entry, self.snapshot()):
+                await self._cancel(entry, "policy_changed")
+                raise ask_again("rules, terms or target changed")
             row, told = await self.book.certain(entry)
             if row.state is not State.APPROVED:
                 raise ask_again(f"the approval is {row.state}")
@@ -302,7 +307,11 @@ class Desk:
             and principal.key == entry.row.principal_key
         ):
             return
-        await self.book.alert(entry.row.id, "request-changed", "the request is not the one that was approved")
+        await self.changed(entry.row.id)
+
+    async def changed(self, approval_id: str) -> NoReturn:
+        """The request is not the one that was approved: an alert, and it is not sent."""
+        await self.book.alert(approval_id, "request-changed", "the request is not the one that was approved")
         raise ApprovalError("The request changed after it was approved, so it was not sent.", code="request-changed")
 
     def _any_excluded(self, votes: Sequence[policy.Counted], excluded: Sequence[str]) -> bool:
@@ -326,7 +335,7 @@ class Desk:
         use = next((use for use in told.uses if use.flow == flow_id and use.outcome == UNANSWERED), None)
         if use is None:
             return
-        entry = self.book.open.get(hold_id) or Entry(row, terms.thaw(row.requirements), "", (), 0.0)
+        entry = self.book.open.get(hold_id) or Entry(row, terms.thaw(row.requirements), "", (), 0.0, told.seal)
         async with entry.lock:
             note = Note("outcome", row.id, {**core_of(row), "flow": flow_id}, {"n": use.n, "outcome": outcome, "status": status})
             answered = Update(USES, {"outcome": outcome, "status": status}, {"approval": row.id, "n": use.n, "outcome": UNANSWERED})

@@ -100,6 +100,7 @@ class Entry:
     owner: str
     masks: tuple[str, ...]
     mono_deadline: float
+    seal: str  # of the newest note: the next one is chained to it
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     waiters: list[Waiter] = field(default_factory=list)
     watchers: list[Waiter] = field(default_factory=list)  # pages and long polls; they end with any change

@@ -82,7 +82,7 @@ class Openings:
         row = rows[0]
         terms = thaw(row.requirements)
         if row.decided_at is not None and self.book.now_us() < row.decided_at + terms.deny_cooloff:
-            raise ended(Entry(row, terms, "", (), 0.0), None, None)
+            raise ended(Entry(row, terms, "", (), 0.0, ""), None, None)
 
     async def _check_limits(self, asked: Asked) -> None:
         terms = asked.terms

@@ -43,7 +43,7 @@ async def _one(desk: Desk, approval_id: str, snapshot: Snapshot) -> str:
 
 def _enter(desk: Desk, row: Approval, told: Derived) -> Entry:
     opening = told.opening
-    entry = desk.book.enter(row, thaw(row.requirements), str(opening["owner"]), tuple(opening["masks"]))
+    entry = desk.book.enter(row, thaw(row.requirements), str(opening["owner"]), tuple(opening["masks"]), told.seal)
     entry.voters = tuple(vote.person for vote in told.approving)
     entry.have = len(entry.voters)
     return entry
