@@ -21,7 +21,7 @@ from addons.core.errors import GuardhouseError, problem_of
 
 logger = logging.getLogger(__name__)
 
-STOP_SECONDS = 3  # for answers that are being written when the gateway stops; a long poll is cut
+STOP_SECONDS = 1  # for answers that are being written when the gateway stops; a long poll is cut
 STARTUP_SECONDS = 10.0
 MAX_CONNECTIONS = 256  # of the control plane; beyond it uvicorn answers 503
 
