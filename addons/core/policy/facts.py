@@ -22,7 +22,7 @@ PRINCIPAL = frozenset(
     | {"attributes"}
 )  # fmt: skip
 NOW = frozenset({"unix", "year", "month", "day", "hour", "minute", "weekday"})  # UTC; Monday is 0
-VARIABLES = ("operation", "principal", "purpose", "session", "service", "now")
+VARIABLES = ("operation", "principal", "purpose", "session", "service", "now", "null")  # null: as rules.yaml calls Jinja's none
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,4 +127,5 @@ def variables(facts: Facts, node: Operation) -> dict[str, Any]:
         "session": facts.session,
         "service": facts.service,
         "now": Now(facts.now),
+        "null": None,
     }  # fmt: skip
