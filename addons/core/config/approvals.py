@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from addons.core.config.model import Approvals, ApprovalTerms, Integration, Reference, Requirement, Signals
-from addons.core.config.section import NAME, Section
+from addons.core.config.reading import NAME
+from addons.core.config.section import Section
 
 ASSURANCES = ("oidc", "integration", "file")
 PENDING_STATUSES = (429, 503, 409, 425)

@@ -19,8 +19,9 @@ from addons.core.config.model import (
     SignIn,
     Tls,
 )
+from addons.core.config.reading import NAME, Place
 from addons.core.config.rules import KINDS
-from addons.core.config.section import NAME, Place, Section
+from addons.core.config.section import Section
 from addons.core.config.shapes import SHAPES
 from addons.core.config.stripped import is_stripped
 

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 
 from addons.core.config import units
 from addons.core.config.model import Identity, Issuer, Jwks, KindRule
+from addons.core.config.reading import NAME, Place
 from addons.core.config.rules import KEY_ALIAS, KINDS
-from addons.core.config.section import NAME, Place, Section
+from addons.core.config.section import Section
 
 LATER_PRESETS = ("kubernetes", "github-actions", "gitlab", "spiffe", "saml")
 ALGORITHMS = ("RS256", "PS256", "ES256", "ES384", "EdDSA")

@@ -14,7 +14,8 @@ from typing import Any
 from addons.core.config import approvals, document, gateway, masking, places, retention, rules
 from addons.core.config.document import Node
 from addons.core.config.model import Snapshot
-from addons.core.config.section import Names, Reading, Section
+from addons.core.config.reading import Names, Reading
+from addons.core.config.section import Section
 from addons.core.errors import ConfigError, ConfigProblem
 from addons.core.wire import jcs
 

@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping
 
 from addons.core.config.model import EntityRule, FieldRule, MaskedService, Masking, MaskLimits, Profile, Reveal
+from addons.core.config.reading import NAME
 from addons.core.config.rules import KEY_ALIAS, KINDS
-from addons.core.config.section import NAME, Section
+from addons.core.config.section import Section
 
 TRANSFORMS = ("block", "redact", "replace", "mask", "hash", "pseudonym", "encrypt", "bucket", "date_shift", "keep")
 SCOPES = ("tenant", "service", "session")

@@ -1,7 +1,8 @@
 """Addresses compared with each other: what collides, what would loop, and what must not leave this machine."""
 
 from addons.core.config.model import Address, Gateway, Service
-from addons.core.config.section import Place, Section
+from addons.core.config.reading import Place
+from addons.core.config.section import Section
 from addons.core.config.units import is_any, is_loopback
 
 

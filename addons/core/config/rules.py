@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from addons.core.config.document import Node
 from addons.core.config.model import Rule, Rules
-from addons.core.config.section import NAME, Section
+from addons.core.config.reading import NAME
+from addons.core.config.section import Section
 
 EFFECTS = ("allow", "deny", "hold")
 ACCESS = ("read", "write", "delete", "schema", "admin", "execute", "transfer", "connect", "unknown")

@@ -6,78 +6,15 @@ together. `load` throws the stand-ins away: with one problem there is no Snapsho
 reviewer needs them, and never inside a `quiet` section (credentials, keys), where a wrong value may be the secret.
 """
 
-import difflib
 import re
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from addons.core.config import units
 from addons.core.config.document import INTERPOLATION, Node
 from addons.core.config.model import Address, Reference
+from addons.core.config.reading import Reading, cut, did_you_mean, nearest
 from addons.core.config.shapes import SHAPES
-from addons.core.errors import ConfigProblem
-
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_QUOTED = 60  # characters of a value that an error shows
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """What the five files define, collected before anything is read, so that each use is checked where it stands."""
-
-    services: frozenset[str] = frozenset()
-    aliases: frozenset[str] = frozenset()
-    profiles: frozenset[str] = frozenset()
-    approvals: frozenset[str] = frozenset()
-    people: frozenset[str] = frozenset()
-    development: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """An address that a file names: `bound` by us (listener, control, development) or reached (service, issuer)."""
-
-    what: str
-    address: Address
-    bound: bool
-    where: str
-
-
-@dataclass(slots=True)
-class Reading:
-    """What the reading of one file adds to: its problems and warnings; and what it needs: names, places, the time."""
-
-    file: str
-    problems: list[ConfigProblem]
-    warnings: list[str]
-    names: Names
-    home: Path
-    state: Path
-    now: float = 0.0
-    places: list["Place"] = field(default_factory=list)
-
-    def where(self, line: int) -> str:
-        return f"{self.file}:{line}"
-
-    def place(self, text: str) -> Path:
-        """The path of `state:NAME`, `file:/abs` or a plain path; relative ones start at the home."""
-        if text.startswith("state:"):
-            return self.state / text.removeprefix("state:")
-        return self.home / text.removeprefix("file:")
-
-    def tell(self, line: int, problem: str, hint: str = "") -> None:
-        self.problems.append(ConfigProblem(self.where(line), problem, hint))
-
-
-def nearest(name: str, known: Collection[str]) -> str:
-    """The hint for a name that is not known."""
-    return _did_you_mean(name, known) or (f"known: {', '.join(sorted(known))}" if known else "none is defined")
-
-
-def _did_you_mean(name: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
-    return f"did you mean `{close[0]}`?" if close else ""
 
 
 class Section:
@@ -99,7 +36,7 @@ class Section:
     def _known(self, name: str, line: int, keys: tuple[str, ...]) -> bool:
         if name in keys:
             return True
-        shown = "" if self.quiet else f" `{_cut(name)}`"
+        shown = "" if self.quiet else f" `{cut(name)}`"
         self.reading.tell(line, f"unknown key{shown} in `{self.title}`", nearest(name, keys))
         return False
 
@@ -133,7 +70,7 @@ class Section:
         expected = f"one of: {', '.join(options)}"
         value = self.text(key, default, expected=expected)
         if key in self.values and value and value not in options:
-            self.wrong(key, f"`{key}` is {self.quote(value)}, expected {expected}", _did_you_mean(value, options))
+            self.wrong(key, f"`{key}` is {self.quote(value)}, expected {expected}", did_you_mean(value, options))
         return value
 
     def flag(self, key: str, default: bool = False) -> bool:
@@ -288,7 +225,7 @@ class Section:
 
     def named(self, key: str, shape: str) -> Iterator[tuple[str, "Section"]]:
         for name, node in self.entries(key).items():
-            yield name, Section(self.reading, node, shape, f"{key}.{_cut(name)}", self.quiet)
+            yield name, Section(self.reading, node, shape, f"{key}.{cut(name)}", self.quiet)
 
     # -- rules about values ----------------------------------------------------------------------------------------
 
@@ -322,7 +259,7 @@ class Section:
 
     def quote(self, value: object) -> str:
         """The value for an error message, cut, or hidden where it may be a secret."""
-        return "a value (not shown)" if self.quiet else f"`{_cut(str(value))}`"
+        return "a value (not shown)" if self.quiet else f"`{cut(str(value))}`"
 
     def _line_in(self, key: str, value: str) -> int:
         node = self.values.get(key)
@@ -374,9 +311,3 @@ class Section:
         if not self.broken:
             self.reading.tell(self.line, f"`{key}` is missing in `{self.title}`, expected {expected}")
         return ""
-
-
-def _cut(text: str) -> str:
-    """At most so much of a text, with whatever is not printable escaped."""
-    shown = "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
-    return shown if len(shown) <= _QUOTED else shown[:_QUOTED] + "..."

@@ -7,8 +7,9 @@ from typing import Any
 
 from addons.core.config import units
 from addons.core.config.model import Accept, Address, Credential, Development, Observe, Service
+from addons.core.config.reading import NAME, Place
 from addons.core.config.rules import BUILT_IN_SERVICE, LEVELS
-from addons.core.config.section import NAME, Place, Section
+from addons.core.config.section import Section
 from addons.core.config.stripped import is_stripped
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")  # a token of RFC 9110 section 5.6.2

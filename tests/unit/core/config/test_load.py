@@ -231,6 +231,19 @@ def test_what_is_unsafe_is_warned_of(find, write, word, tmp_path):
     assert any(word in warning for warning in snapshot.warnings)
 
 
+@pytest.mark.parametrize(
+    ("find", "write", "word"),
+    [
+        pytest.param("on_unmaskable: withhold", "on_unmaskable: pass", "on_unmaskable is pass", id="pass"),
+        pytest.param("kinds: [human]}", "purposes: [fraud/*], accept_claimed_by_header: true}", "only claimed in a header", id="reveal"),
+        pytest.param("always: [secrets]", "always: []", "masks nothing unless a rule says so", id="no-mask"),
+    ],
+)
+def test_what_lets_more_through_is_warned_of(find, write, word, tmp_path):
+    snapshot = load(changed(tmp_path, "masking.yaml", find, write), clock_now=NOW, environ=HOME)
+    assert any(word in warning for warning in snapshot.warnings)
+
+
 def test_checks_of_the_areas_run_on_what_is_otherwise_right(tmp_path):
     seen = []
 
