@@ -97,9 +97,14 @@ _VIEWS: dict[tuple[int, str, tuple[str, ...]], tuple[Masking, MaskView]] = {}
 _MAX_VIEWS = 256
 
 
-def view_of(snapshot: Snapshot, service: str, names: Iterable[str]) -> MaskView:
+def view_of(snapshot: Snapshot, service: str, names: Iterable[str], *, limits: MaskLimits | None = None) -> MaskView:
     """The view of these profiles. A name that the file does not define raises KeyError: closed."""
-    masking = snapshot.masking
+    made = view_of_profiles(snapshot.masking, service, names)
+    return made if limits is None else replace(made, limits=limits)
+
+
+def view_of_profiles(masking: Masking, service: str, names: Iterable[str]) -> MaskView:
+    """The same, of the masking part alone."""
     key = (id(masking), service, tuple(sorted(set(names))))
     kept = _VIEWS.get(key)
     if kept is not None and kept[0] is masking:
