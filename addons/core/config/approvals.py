@@ -123,7 +123,7 @@ def _integration(name: str, at: Section, people: Mapping[str, tuple[str, ...]]) 
         at.reading.tell(at.line, f"the integration's name is {at.quote(name)}, expected lower-case letters, digits and `-`")
     secrets: list[Reference] = []
     for number, node in enumerate(at.nodes("secrets"), 1):
-        file_name = f"integration-{name}" if number == 1 else f"integration-{name}-{number}"
+        file_name = f"integration-{name}" if number == 1 else f"integration-{name}.{number}"
         secrets.append(at.reference_of(node, "secrets", file_name, ("env", "file", "state", "auto")))
     if not secrets:
         at.wrong("secrets", "`secrets` is empty, expected at least one reference", "nothing unsigned is ever accepted")

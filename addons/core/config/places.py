@@ -16,6 +16,7 @@ def check(file: Section, gateway: Gateway) -> None:
     _shared_upstreams(file, gateway)
     if gateway.development is not None:
         _only_here(file, places)
+        _one_development_issuer(file, gateway.development.issuer, gateway, places)
     if gateway.control.unsafe_metrics_open and gateway.control.bind.host and not is_loopback(gateway.control.bind.host):
         _tell(
             file,
@@ -39,7 +40,8 @@ def _loops(file: Section, gateway: Gateway, places: list[Place]) -> None:
         if not place.what.startswith("service "):
             continue
         for own in ours:
-            if _meet(place.address, own.address):
+            elsewhere = is_any(own.address.host) and not (is_loopback(place.address.host) or place.address.host == "localhost")
+            if _meet(place.address, own.address) and not elsewhere:  # a name or another host may well use our port
                 _tell(file, place.where, f"{place.what} is at {place.address}, where {own.what} of this gateway listens")
 
 
@@ -112,6 +114,18 @@ def _only_here(file: Section, places: list[Place]) -> None:
                 file, place.where, f"{place.what} is at `{place.address}`: with unsafe_development every address is a loopback literal",
                 "use 127.0.0.1, or take unsafe_development out",
             )  # fmt: skip
+
+
+def _one_development_issuer(file: Section, at: Address, gateway: Gateway, places: list[Place]) -> None:
+    for issuer in gateway.identity.issuers:
+        for place in places:
+            if issuer.preset == "development" and place.what == f"issuer {issuer.name}" and str(place.address) != str(at) and at.host:
+                _tell(
+                    file,
+                    place.where,
+                    f"{place.what} is at {place.address}, but the development issuer is at {at}",
+                    "write the same address",
+                )
 
 
 def _where(places: list[Place], what: str) -> str:

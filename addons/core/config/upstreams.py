@@ -13,7 +13,7 @@ from addons.core.config.section import Section
 from addons.core.config.stripped import is_stripped
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")  # a token of RFC 9110 section 5.6.2
-_HOST = re.compile(r"[a-z0-9_.:-]{1,253}")
+_HOST = re.compile(r"[a-z0-9_.-]{1,253}|[0-9a-f]*:[0-9a-f.]*:[0-9a-f:.]*")  # a name, or an IP address without brackets
 _FRAMING = frozenset({"host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade", "keep-alive", "expect"})
 
 

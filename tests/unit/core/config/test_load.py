@@ -129,7 +129,7 @@ def test_approvals(base):
     assert base.approvals.signals == model.Signals(BASE.parent / "state-here" / "signals", 0.25, {1001: "corp:bob"})
     assert base.approvals.integrations["pager"].secrets == (
         model.Reference("env", "WHSEC", "integration-pager"),
-        model.Reference("auto", "", "integration-pager-2"),
+        model.Reference("auto", "", "integration-pager.2"),
     )
 
 
@@ -296,6 +296,50 @@ def test_development_stays_on_this_machine(find, write, address, tmp_path):
 def test_every_loopback_literal_will_do(address, tmp_path):
     folder = changed(tmp_path, "gateway.yaml", "    bind: 127.0.0.1:8442", f'    bind: "{address}"', source=SHIPPED)
     assert str(load(folder, clock_now=NOW, environ=HOME).gateway.listeners[1].bind) == address
+
+
+def test_the_development_issuer_is_where_the_block_says(tmp_path):
+    folder = changed(tmp_path, "gateway.yaml", "      issuer: http://127.0.0.1:8445", "      issuer: http://127.0.0.1:9555", source=SHIPPED)
+    assert [problem for _, problem in refused(folder)] == [
+        "issuer dev is at 127.0.0.1:9555, but the development issuer is at 127.0.0.1:8445"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "loops"),
+    [
+        pytest.param("http://127.0.0.1:8443", True, id="loopback"),
+        pytest.param("https://localhost:8443", True, id="localhost"),
+        pytest.param("https://127.0.0.1:8444", True, id="control"),
+        pytest.param("https://[::1]:8444", False, id="other-loopback"),
+        pytest.param("https://crm.internal:8443", False, id="our-port-elsewhere"),
+        pytest.param("https://10.0.0.7:8443", False, id="our-port-at-another-address"),
+    ],
+)
+def test_a_service_is_never_ourselves(url, loops, tmp_path):
+    """The base listens at 0.0.0.0:8443, and its control plane at 127.0.0.1:8444."""
+    folder = changed(tmp_path, "gateway.yaml", "url: http://127.0.0.1:9000", f"url: {url}")
+    if not loops:
+        load(folder, clock_now=NOW, environ=HOME)
+        return
+    assert refused(folder)[0][1].startswith("service shop is at")
+
+
+@pytest.mark.parametrize(
+    ("control", "told"),
+    [
+        pytest.param("0.0.0.0:8443", "control binds 0.0.0.0:8443, which listener main binds already", id="same"),
+        pytest.param("127.0.0.1:8443", "control binds 127.0.0.1:8443, which listener main binds already", id="within-all-interfaces"),
+        pytest.param('"[::]:8442"', "control binds [::]:8442, which listener local binds already", id="both-families"),
+        pytest.param('"[::1]:8442"', None, id="other-family"),
+    ],
+)
+def test_two_of_ours_never_bind_one_address(control, told, tmp_path):
+    folder = changed(tmp_path, "gateway.yaml", "bind: 127.0.0.1:8444", f"bind: {control}")
+    if told is None:
+        load(folder, clock_now=NOW, environ=HOME)
+        return
+    assert told in [problem for _, problem in refused(folder)]
 
 
 def test_without_the_block_each_use_of_development_is_told_with_its_line(tmp_path):
