@@ -39,7 +39,7 @@ def text_of(secret: bytes, credential: Credential) -> str:
     trimmed = secret.removesuffix(b"\n").removesuffix(b"\r")
     if credential.value.scheme == "auto" and not (trimmed.isascii() and trimmed.decode("ascii").isprintable()):
         return base64.urlsafe_b64encode(secret).rstrip(b"=").decode()
-    if not trimmed or not all(0x20 < byte < 0x7F or byte == 0x20 for byte in trimmed) or trimmed != trimmed.strip():
+    if not trimmed or not all(0x20 <= byte < 0x7F for byte in trimmed) or trimmed != trimmed.strip():
         raise CredentialError(detail=f"{credential.value.name}: not header text")
     return trimmed.decode("ascii")
 

@@ -9,7 +9,7 @@ from addons.core.exchange import Principal
 from addons.core.identity.presented import Presented
 from addons.core.identity.verdicts import ENTRIES, IN_FLIGHT_PER_PEER, ColdLimits, Verdicts
 from tests.harness import FakeClock
-from tests.parts.identity import AUDIENCE, Desk, issuer, snapshot
+from tests.parts.identity import Desk, issuer, snapshot
 
 ALICE = Principal("https://idp.example/", "corp", "alice")
 
@@ -182,4 +182,3 @@ class TestStillGood:
 
 async def test_a_token_in_a_presented_credential_does_not_show_itself():
     assert "canary" not in repr(Presented("bearer", "canary"))
-    assert AUDIENCE
