@@ -83,7 +83,8 @@ def examine(policies: str | None) -> Iterator[Finding]:
         yield from state_folder(snapshot.gateway.state)
         yield from store(snapshot.gateway.audit.database)
         yield from running(snapshot)
-        yield Finding("retention", "note", "retention.yaml is checked and not carried out yet: nothing is removed, watch the disk.")
+        if not any("retention" in warning for warning in snapshot.warnings):
+            yield Finding("retention", "note", "retention.yaml is checked and not carried out yet: nothing is removed, watch the disk.")
 
 
 def versions() -> Iterator[Finding]:
@@ -145,12 +146,6 @@ def policy_files(policies: str | None) -> Iterator[Finding | Snapshot]:
         yield Finding("policies", "bad", f"cannot be read: {error}")
         return
     yield Finding("policies", "ok", f"{folder} is valid ({snapshot.digest})")
-    if snapshot.gateway.development is not None:
-        yield Finding(
-            "policies",
-            "warning",
-            "unsafe_development is on: anybody on this machine can be anybody. Never on a real site; `guardhouse init DIR` writes one without it.",
-        )
     for warning in snapshot.warnings:
         yield Finding("policies", "warning", warning)
     yield snapshot

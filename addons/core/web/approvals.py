@@ -16,7 +16,7 @@ from addons.core.web.body import Strict, read_json
 from addons.core.web.services import ControlServices
 
 MAX_WAIT = 30.0  # seconds of a long poll: below the 60 s at which common proxies give up
-MAX_PAGE = 200
+MAX_PAGE = 50  # as many as the desk hands out at once
 State = Literal["pending", "approved", "denied", "expired", "cancelled", "consumed"]
 
 

@@ -24,7 +24,7 @@ from addons.core.web.render import Pages
 from addons.core.web.services import ControlServices
 from addons.core.web.sessions import SESSION_COOKIE, SIGN_IN_COOKIE, PageSession, PageSessions, new_id
 
-LIST_LENGTH = 100
+LIST_LENGTH = 50  # as many as the desk hands out at once
 NEXT = re.compile(r"/approvals(?:/[A-Za-z0-9_-]{1,64})?", re.ASCII)  # where signing in may lead; never another site
 EFFECTS = frozenset({"approve", "deny", "cancel"})
 
