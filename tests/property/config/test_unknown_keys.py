@@ -69,7 +69,7 @@ def test_there_are_many_places():
     assert len(SECTIONS) > 120
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(place=st.sampled_from(SECTIONS), key=KEYS)
 def test_an_unknown_key_anywhere_is_told_with_file_and_line(place, key, tmp_path_factory):
     source, file, path = place
@@ -86,7 +86,7 @@ def test_an_unknown_key_anywhere_is_told_with_file_and_line(place, key, tmp_path
     assert len(told) == 1, told
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(text=st.text(max_size=200))
 def test_no_text_makes_the_parser_raise(text):
     told = []
