@@ -5,7 +5,8 @@ script skips every later addon of all scripts. This replaces the dispatch: per h
 made once and again whenever an addon comes or goes; one try per callable; an exception on a hook that carries a flow,
 in our code or mitmproxy's, refuses the flow, and the rest still runs so that the audit sees it.
 
-It also holds the last net: a flow that is still blocked after the last `request` hook is answered 503.
+Departure is called after every other `request` hook, also those of later scripts and of mitmproxy: whatever they change
+is seen before the approval is used. It also holds the last net: a flow that is still blocked after the last `request` hook is answered 503.
 """
 
 import asyncio
@@ -19,12 +20,15 @@ from typing import Any
 from mitmproxy import addonmanager, ctx, exceptions, hooks, http
 from mitmproxy import flow as mitmflow
 
-from addons.core.errors import GuardhouseError
+from addons.core.errors import GuardhouseError, MaskingError
 from addons.host import gate
 from addons.host.refusals import close_connection, refuse, refuse_at, settled
 from addons.host.runtime import Runtime
 
 logger = logging.getLogger(__name__)
+
+DEPARTURE = "guardhouse-departure"
+LAST_NETS = ("request", "responseheaders", "response")
 
 Entry = tuple[Callable[..., Any], bool]  # the bound hook, and whether it is a coroutine function
 
@@ -82,8 +86,8 @@ class HookIndex:
             except Exception as error:
                 logger.error("Addon error in %s: %s", name, type(error).__name__, exc_info=error)
                 self._failed(name, arguments, type(error).__name__)
-        if name == "request":
-            last_net(arguments[0])
+        if name in LAST_NETS:
+            last_net(name, arguments[0])
 
     def _names(self, event: hooks.Hook) -> tuple[str, ...]:
         kind = type(event)
@@ -100,14 +104,16 @@ class HookIndex:
 
     def _collect(self, name: str) -> list[Entry]:
         found: list[Entry] = []
+        door: list[Entry] = []
         for addon in addonmanager.traverse(self.manager.chain):
             func = getattr(addon, name, None)
             if not func or isinstance(func, types.ModuleType):
                 continue  # `from mitmproxy import log` is no hook
             if not callable(func):
                 raise exceptions.AddonManagerError(f"Addon handler {name} ({addon}) not callable")
-            found.append((func, inspect.iscoroutinefunction(func)))
-        return found
+            is_door = name == "request" and getattr(addon, "name", "") == DEPARTURE
+            (door if is_door else found).append((func, inspect.iscoroutinefunction(func)))
+        return found + door
 
     def _failed(self, name: str, arguments: tuple[Any, ...], why: str) -> None:
         """Something raised past every guard: the flow or the connection it was about is refused."""
@@ -120,13 +126,17 @@ class HookIndex:
             close_connection(name, arguments)
 
 
-def last_net(flow: mitmflow.Flow) -> None:
-    """Nothing leaves that departure did not let out, whatever stands in the chain."""
+def last_net(hook: str, flow: mitmflow.Flow) -> None:
+    """Nothing leaves that departure did not let out, and nothing comes in without its receipt, whatever stands in the chain."""
     if not isinstance(flow, http.HTTPFlow) or not flow.live or flow.error is not None or settled(flow):
         return
     door = gate.find(flow)
     if door is None or not door.departed:
-        refuse(flow, GuardhouseError(detail="still blocked after the last request hook"))
+        refuse(flow, GuardhouseError(detail=f"still blocked after the last {hook} hook"))
+    elif hook == "responseheaders" and flow.response is not None and flow.response.stream:
+        refuse(flow, MaskingError(code="masking-missing", detail="response streaming was turned on"))
+    elif hook == "response" and not door.receipt:
+        refuse(flow, MaskingError(code="masking-missing", detail="no receipt after the last response hook"))
 
 
 def install(runtime: Runtime) -> HookIndex:

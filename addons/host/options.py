@@ -5,6 +5,8 @@ hook. Each is refused by name, with what to use instead. Options that we need ar
 default; where an operator chose a value, that value must be the one we need, or the start is refused.
 """
 
+import itertools
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,11 +99,17 @@ def problems(options: Options, gateway: Gateway, own_script: str | None) -> list
     found = [_sentence(name, options, rule) for name, rule in REFUSED.items() if not _harmless(name, options, rule)]
     if options.server:
         found += [_sentence(name, options, rule) for name, rule in BESIDE_LISTENERS.items() if not _harmless(name, options, rule)]
-        if sorted(options.mode) != sorted(listeners.modes(gateway)):
+        if sorted(options.mode) != sorted(listeners.modes(gateway)) or asks_for_default_mode(sys.argv[1:]):
             found.append("mode: listeners stand in gateway.yaml; leave --mode out")
     if str(options.body_size_limit) != str(gateway.limits.body):
         found.append("body_size_limit: use `limits.body` in gateway.yaml")
     return found + _bad_choices(options) + _deferred(options) + _foreign_scripts(options, gateway, own_script)
+
+
+def asks_for_default_mode(arguments: list[str]) -> bool:
+    """True for `--mode regular`: it equals mitmproxy's default, so the options alone do not show that somebody wants a forward proxy."""
+    joined = " ".join(arguments).replace("--set ", "--set=").replace("=", " ").split()
+    return any(word in ("--mode", "-m", "mode") and after == "regular" for word, after in itertools.pairwise(joined))
 
 
 def _harmless(name: str, options: Options, rule: Refused) -> bool:

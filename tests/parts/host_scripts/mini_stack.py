@@ -1,4 +1,8 @@
-"""A stack of small shells on the real host parts. GUARDHOUSE_TEST_WITHOUT leaves steps out, _SWAP moves one back by one place."""
+"""A stack of small shells on the real host parts.
+
+GUARDHOUSE_TEST_WITHOUT leaves steps out, GUARDHOUSE_TEST_SWAP moves one back by one place, and a request with the header
+`X-Fault: step.hook=Exception` (or OptionsError, CancelledError, Hang) makes that hook of that step fail.
+"""
 
 import os
 import sys
@@ -9,6 +13,7 @@ sys.path[:] = [path for path in sys.path if path != str(Path(__file__).resolve()
 
 from addons.host.fail_closed import chain_of  # noqa: E402
 from addons.host.runtime import Runtime  # noqa: E402
+from tests.parts.host_faults import faulty  # noqa: E402
 from tests.parts.host_shells import SHELLS  # noqa: E402
 
 without = os.environ.get("GUARDHOUSE_TEST_WITHOUT", "").split()
@@ -17,4 +22,4 @@ for place in range(1, len(shells)):
     if shells[place].name == os.environ.get("GUARDHOUSE_TEST_SWAP"):
         shells[place - 1], shells[place] = shells[place], shells[place - 1]
         break
-addons = chain_of(Runtime(), shells)
+addons = chain_of(Runtime(), [faulty(shell) for shell in shells])

@@ -1,0 +1,44 @@
+"""Fault injection: any hook of any shell fails when the request's `X-Fault` header says so."""
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from mitmproxy import exceptions, http
+
+from addons.host.fail_closed import hooks_of
+from addons.host.runtime import Runtime
+
+FAULTS: dict[str, Callable[[], BaseException]] = {
+    "Exception": lambda: RuntimeError("SECRET in an exception"),
+    "OptionsError": lambda: exceptions.OptionsError("SECRET"),
+    "CancelledError": lambda: asyncio.CancelledError(),
+}
+
+
+def faulty(make: Callable[[Runtime], Any]) -> Callable[[Runtime], Any]:
+    """Return a maker of the same shell whose flow hooks fail on demand."""
+
+    def made(runtime: Runtime) -> Any:
+        shell = make(runtime)
+        for hook in hooks_of(shell):
+            setattr(shell, hook, _failing(f"{shell.name}.{hook}", getattr(shell, hook)))
+        return shell
+
+    return made
+
+
+def _failing(step: str, hook: Callable[..., Any]) -> Callable[..., Any]:
+    async def failing(*arguments: Any) -> None:
+        asked = arguments[0].request.headers.get("x-fault", "") if isinstance(arguments[0], http.HTTPFlow) else ""
+        name, _, kind = asked.partition("=")
+        if name == step:
+            if kind == "Hang":
+                await asyncio.sleep(3600)
+            raise FAULTS[kind]()
+        result = hook(*arguments)
+        if inspect.isawaitable(result):
+            await result
+
+    return failing
