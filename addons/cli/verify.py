@@ -27,6 +27,12 @@ USAGE = 64
 SHOWN = 20
 
 
+class Misused(click.UsageError):
+    """A usage error, by the exit code that is left for it."""
+
+    exit_code = USAGE
+
+
 class Verdicts(click.Command):
     """A command whose exit code 2 has a meaning, so that usage errors exit 64."""
 
@@ -34,8 +40,7 @@ class Verdicts(click.Command):
         try:
             return super().make_context(*args, **values)
         except click.UsageError as error:
-            error.exit_code = USAGE
-            raise
+            raise Misused(error.message, error.ctx) from error
 
 
 @click.command(
