@@ -1,7 +1,7 @@
 """The names that a request filters, sorts or selects by: `attributes.filters`.
 
 Who may not see a field must not find it by asking "whose e-mail begins with a" either (design/masking.md 3.9), so the
-list errs on the long side: every parameter name, its parts (`filter[email]`, `user.email`, `email__contains`), and what
+list errs on the long side (so it may hold pieces of values: whoever stores it masks it): every parameter name, its parts (`filter[email]`, `user.email`, `email__contains`), and what
 looks like a field name in the value of a parameter that selects (`sort=-email`, `$filter=email eq 'x'`). A name too many
 does harm only if a mask covers it.
 """
@@ -13,46 +13,24 @@ from typing import Any
 from addons.core.services.target import malformed, pairs
 from addons.core.wire import strict_json
 
-SELECTORS = frozenset(
-    [
-        "sort",
-        "sortby",
-        "sort_by",
-        "_sort",
-        "order",
-        "orderby",
-        "order_by",
-        "ordering",
-        "_order",
-        "filter",
-        "filters",
-        "where",
-        "having",
-        "select",
-        "fields",
-        "field",
-        "expand",
-        "include",
-        "group",
-        "groupby",
-        "group_by",
-        "aggs",
-        "columns",
-        "distinct",
-        "fieldselector",
-        "labelselector",
-        "selector",
-        "predicate",
-        "criteria",
-    ]
+LISTS = frozenset(  # their values are names of fields
+    {
+        "sort", "sortby", "sort_by", "_sort", "order", "orderby", "order_by", "ordering", "_order", "select", "fields", "field", "expand", "include",
+        "group", "groupby", "group_by", "aggs", "columns", "distinct",
+    }
+)  # fmt: skip
+FILTERS = frozenset(  # their values are conditions; `filter[name]=value` has its name in brackets
+    {"filter", "filters", "where", "having", "fieldselector", "labelselector", "selector", "predicate", "criteria"}
 )
+SELECTORS = LISTS | FILTERS
 SEARCHES = frozenset(["q", "query", "search", "_q", "s", "term"])
 _SEARCH_PATHS = frozenset(["search", "_search", "query", "_query", "find", "_find", "filter", "lookup", "_msearch"])
 _WORD = re.compile(r"[^\W\d][\w\-]*(?:[./][\w\-]+)*", re.UNICODE)
 _KEYED = re.compile(r"([^\W\d][\w\-]*(?:\.[\w\-]+)*)\s*(?::|=|<|>|!=)", re.UNICODE)
 _CUT = re.compile(r"[\[\]().,:/$]+|__")
+_QUOTED = re.compile(r"'([^']*)'")
 _SUFFIX = re.compile(
-    r"[_.](?:eq|ne|neq|lt|lte|gt|gte|in|nin|like|ilike|contains|icontains|startswith|endswith|regex|exact|iexact|null|isnull|between)$"
+    r"(?:__|[_.])(?:eq|ne|neq|lt|lte|gt|gte|in|nin|like|ilike|contains|icontains|startswith|endswith|regex|exact|iexact|null|isnull|between)$"
 )
 _DEPTH = 32  # levels of a JSON filter
 _MAX_BODY = 256 << 10  # a query, not an upload; Elasticsearch's own clients stay far below
@@ -75,10 +53,10 @@ def names(parameters: Sequence[tuple[str, str]], path: str, content_type: str | 
     found: set[str] = set()
     for name, value in parameters:
         found.update(_parts(name))
-        if _base(name) in SELECTORS:
+        if _base(name) in LISTS or _plain(name) in FILTERS or value.lstrip()[:1] in ("{", "["):
             found.update(_words(value))
         elif _base(name) in SEARCHES:
-            found.update(part for word in _KEYED.findall(value) for part in _parts(word))
+            found.update(_keyed(value))
     if body and in_body(reads, path):
         found.update(_of_body(content_type, body))
     return sorted(found - {""})
@@ -120,9 +98,15 @@ def _parts(name: str) -> Iterable[str]:
 
 
 def _words(value: str) -> set[str]:
+    """Names in the value of a selecting parameter. Of what is quoted only a lone name counts: the rest is data."""
     if value.lstrip()[:1] in ("{", "["):
         return _of_json(value.encode())
-    return {part for word in _WORD.findall(value) for part in _parts(word)}
+    bare = _QUOTED.sub(lambda quoted: quoted[1] if _WORD.fullmatch(quoted[1]) else " ", value)
+    return {part for word in _WORD.findall(bare) for part in _parts(word)}
+
+
+def _keyed(value: str) -> set[str]:
+    return {part for word in _KEYED.findall(value) for part in _parts(word)}
 
 
 def _of_json(data: bytes) -> set[str]:
@@ -140,6 +124,7 @@ def _of_json(data: bytes) -> set[str]:
 
 
 def _collect(value: Any, found: set[str]) -> None:
+    """Every key; of the values what is a name as a whole (`["email", "like", "x"]`) or has names before operators."""
     if isinstance(value, dict):
         for name, item in value.items():
             found.update(_parts(str(name)))
@@ -148,4 +133,4 @@ def _collect(value: Any, found: set[str]) -> None:
         for item in value:
             _collect(item, found)
     elif isinstance(value, str):
-        found.update(part for word in _WORD.findall(value) for part in _parts(word))
+        found.update(_parts(value) if _WORD.fullmatch(value.lstrip("+-")) else _keyed(value))

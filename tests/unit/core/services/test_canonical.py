@@ -115,7 +115,7 @@ def test_http2_may_send_the_same_host_twice():
 
 
 def test_a_request_line_that_claims_http2_is_no_http2():
-    with pytest.raises(ValidationError, match="Only HTTP/1.1 and HTTP/2"):
+    with pytest.raises(ValidationError, match=r"Only HTTP/1\.1 and HTTP/2"):
         canonical.check_head(Head(b"GET", b"/", b"HTTP/2.0", ((b"Host", b"crm.test"),)))
 
 

@@ -19,7 +19,7 @@ SPELLINGS = [
     pytest.param(lambda s: quote(s).encode(), id="percent-but-slashes"),
     pytest.param(lambda s: quote_plus(s).lower().encode(), id="percent-lower-case"),
     *(
-        pytest.param(lambda s, n=n, f=f: f(b"x" * n + s.encode() + b"y" * m), id=f"{name}-{n}-{m}")
+        pytest.param(lambda s, n=n, m=m, f=f: f(b"x" * n + s.encode() + b"y" * m), id=f"{name}-{n}-{m}")
         for n in range(4)
         for m in range(4)
         for name, f in (("base64", base64.b64encode), ("base64url", base64.urlsafe_b64encode))
