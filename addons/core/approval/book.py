@@ -32,11 +32,10 @@ def unavailable(detail: str) -> GuardhouseError:
 class Book:
     """Open approvals by id, and by digest and principal."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, key: bytes, mac: bytes) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, mac: bytes) -> None:
         self.ledger = ledger
         self.clock = clock
-        self.key = key  # of digests
-        self.mac = mac  # of the seals of our notes
+        self.mac = mac  # of the seals of our notes, and of what stands beside them
         self.open: dict[str, Entry] = {}
         self.alerts = 0
         self._by_digest: dict[tuple[str, str], str] = {}
@@ -54,7 +53,7 @@ class Book:
 
     async def add(self, row: Approval, terms: Terms, more: Mapping[str, Any], core: Mapping[str, Any]) -> Entry:
         """Open a new approval: the row and its `requested` note in one transaction."""
-        opened = Note("requested", row.id, {**core, "digest": row.digest}, derive.opening_of(row, self.key, more))
+        opened = Note("requested", row.id, {**core, "digest": row.digest}, derive.opening_of(row, self.mac, more))
         note = derive.sealed(opened, "", self.mac)
         try:
             done = await self.ledger.commit(note, [insert_of(row)])
@@ -128,8 +127,12 @@ class Book:
 
     async def derived(self, approval_id: str) -> Derived:
         """The approval as its signed notes have it. Raises Mismatch."""
+        return derive.fold(await self.notes(approval_id), self.mac)
+
+    async def notes(self, approval_id: str) -> list[Note]:
+        """The notes of an approval, as the log has them."""
         try:
-            return derive.fold(await self.ledger.notes(approval_id), self.mac)
+            return await self.ledger.notes(approval_id)
         except AuditError as error:
             raise unavailable(error.detail or "the log could not be read") from error
 
@@ -140,7 +143,7 @@ class Book:
             told = await self.derived(approval_id)
             if row is None:
                 raise Mismatch("the row is missing")
-            wrong = derive.disagreements(row, await self._votes(row.id), await self._uses(row.id), told, self.key)
+            wrong = derive.disagreements(row, await self._votes(row.id), await self._uses(row.id), told, self.mac)
             if wrong:
                 raise Mismatch("the row disagrees with the log: " + " ".join(wrong))
         except (Mismatch, ValueError, TypeError, KeyError) as error:

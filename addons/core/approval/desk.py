@@ -55,7 +55,7 @@ class Desk:
         self.key = keys.derive("approval-digest")
         self.clock = clock
         self.snapshot = snapshot
-        self.book = Book(ledger, clock, self.key, keys.derive("approval-mac"))
+        self.book = Book(ledger, clock, keys.derive("approval-mac"))
         self.ballot = Ballot(self.book, mask_text)
         self.openings = Openings(self.book, self.key)
         self.view = Cards(self.book, self.people)

@@ -8,6 +8,7 @@ written behind our back, one that stands only in memory was deleted there.
 
 import asyncio
 import json
+from dataclasses import replace
 
 from addons.core.approval import derive
 from addons.core.approval import digest as digests
@@ -53,7 +54,8 @@ class Openings:
         rows = await self.book.rows(key, "created_at DESC", 20)
         known = self.book.find(digest, asked.principal.key)
         stored = {row.id for row in rows if row.state in OPEN_STATES}
-        if stored != (set() if known is None else {known.row.id}):
+        same = known is None or any(replace(row, view="") == known.row for row in rows)
+        if not same or stored != (set() if known is None else {known.row.id}):
             return await self._settle(asked, digest, stored, known, locked)
         if known is None:
             self._check_cool_off(rows)
@@ -67,10 +69,12 @@ class Openings:
         if known is not None:
             async with known.lock:  # whoever moves has finished
                 row = await self.book.row(known.row.id)
-            fresh = self.book.find(digest, asked.principal.key)
-            if row is not None and fresh is not known:
+                if known.doubtful:
+                    await self.book.certain(known)
+                same = row is not None and replace(row, view="") == known.row
+            if self.book.find(digest, asked.principal.key) is not known:
                 return await self._find(asked, digest, locked=True)
-            if row is not None and row.version == known.row.version and row.state == known.row.state and stored <= {row.id}:
+            if same and stored <= {known.row.id}:
                 return known
         ident = next(iter(stored - set(self.book.open)), None) or (known.row.id if known is not None else "")
         await self.book.alert(ident, "row-disagrees", "an open approval stands only in the store, or no longer there")

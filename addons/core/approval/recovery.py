@@ -32,6 +32,8 @@ async def recover(desk: Desk, snapshot: Snapshot) -> dict[str, int]:
 
 
 async def _one(desk: Desk, approval_id: str, snapshot: Snapshot) -> str:
+    if await _is_of_another_key(desk, approval_id):
+        return await _end_unproven(desk, approval_id)
     try:
         row, told = await desk.book.prove(approval_id)
     except GuardhouseError:  # the alert is written; the row stays out of the book, so nothing can use it
@@ -39,6 +41,26 @@ async def _one(desk: Desk, approval_id: str, snapshot: Snapshot) -> str:
     entry = _enter(desk, row, told)
     async with entry.lock:
         return await _settle(desk, entry, snapshot)
+
+
+async def _is_of_another_key(desk: Desk, approval_id: str) -> bool:
+    """The row and its opening note both name another digest key: the root key was changed, so no seal can be checked."""
+    row, notes = await desk.book.row(approval_id), await desk.book.notes(approval_id)
+    mine = digests.key_id(desk.key)
+    return row is not None and bool(notes) and mine not in (row.digest_key_id, notes[0].data.get("digest_key_id"))
+
+
+async def _end_unproven(desk: Desk, approval_id: str) -> str:
+    """Cancel what cannot be proven any more. Ending something needs no proof."""
+    row = await desk.book.row(approval_id)
+    if row is None:
+        return "disagrees"
+    try:
+        entry = desk.book.enter(row, thaw(row.requirements), "", (), "")
+        await desk.ballot.withdraw(entry, "key_changed")
+    except (GuardhouseError, ValueError, TypeError, KeyError):
+        return "disagrees"
+    return "key_changed"
 
 
 def _enter(desk: Desk, row: Approval, told: Derived) -> Entry:

@@ -97,12 +97,12 @@ def approval_of(row: Mapping[str, Any]) -> Approval:
         view=row["view"],
         principal_key=row["principal_key"],
         service=row["service"],
-        rules=tuple(json.loads(row["rules"])),
+        rules=_list(row["rules"]),
         policy_digest=row["policy_digest"],
         target=row["target"],
         requirements=row["requirements"],
-        excluded=tuple(json.loads(row["excluded"])),
-        ticketed=bool(row["ticketed"]),
+        excluded=_list(row["excluded"]),
+        ticketed=_flag(row["ticketed"]),
         session_id=row.get("session_id"),
         trace_id=row.get("trace_id"),
         created_at=row["created_at"],
@@ -156,7 +156,7 @@ def vote_of(row: Mapping[str, Any]) -> VoteRow:
         channel=row["channel"],
         via=row.get("via"),
         assurance=row["assurance"],
-        groups=tuple(json.loads(row["groups"])),
+        groups=_list(row["groups"]),
         at=row["at"],
     )
 
@@ -191,3 +191,17 @@ def insert_use(approval: str, use: UseRow) -> Insert:
 
 def _text(values: tuple[str, ...]) -> str:
     return json.dumps(list(values), ensure_ascii=False, separators=(",", ":"))
+
+
+def _list(text: str) -> tuple[str, ...]:
+    """Read a list back. ValueError unless it is spelled as `_text` spells it: a row has one spelling."""
+    values = tuple(json.loads(text))
+    if _text(values) != text:
+        raise ValueError("not the spelling of a list")
+    return values
+
+
+def _flag(value: int) -> bool:
+    if value not in (0, 1):
+        raise ValueError("not a flag")
+    return value == 1
