@@ -33,6 +33,8 @@ SHOWN_ABOVE = frozenset(
     ]
 )
 
+BESIDE = frozenset({"approval", "session"})  # kinds that tell of a flow in words of their own
+
 
 @click.command()
 @click.argument("id")
@@ -72,8 +74,11 @@ class Facts:
         self.core: dict[str, Any] = {}
         self.fields: dict[str, Any] = {}
         self.erased: set[str] = set()
+        flows_own = [event for event in events if event["kind"] not in BESIDE] or events
         for event in events:
-            self.core |= event["core"]
+            self.core |= (
+                event["core"] if event in flows_own else {name: event["core"][name] for name in ("approval",) if name in event["core"]}
+            )
             self.erased |= set(event["erased"])
             for name, value in event["fields"].items():
                 self.fields.setdefault(name, value)
@@ -87,7 +92,9 @@ class Facts:
             "purpose": _joined(purpose, "label") + (f" ({purpose.get('source')})" if purpose else ""),
             "trace": _joined(core, "trace", "span") + (f", parent {core['parent']}" if core.get("parent") else ""),
             "session": core.get("session"),
-            "request": " ".join(str(part) for part in (core.get("verb"), self.fields.get("path"), self.fields.get("query")) if part),
+            "request": _joined(core, "verb")
+            + f" {self.fields.get('path', '')}"
+            + (f"?{self.fields['query']}" if self.fields.get("query") else ""),
             "service": " ".join(str(part) for part in (core.get("service"), _joined(self._object("upstream"), "address")) if part),
             "decision": self._decision(),
             "hold": self._hold(),
@@ -124,7 +131,9 @@ def who(principal: Mapping[str, Any]) -> str:
         return ""
     alias = principal.get("issuer_alias") or principal.get("issuer")
     name = f"{alias}:{principal.get('subject')} ({principal.get('kind')})"
-    actors = [f"{actor.get('issuer')}:{actor.get('subject')}" for actor in principal.get("actors") or () if isinstance(actor, dict)]
+    aliases = {principal.get("issuer"): alias}
+    people = [actor for actor in principal.get("actors") or () if isinstance(actor, dict)]
+    actors = [f"{aliases.get(actor.get('issuer'), actor.get('issuer'))}:{actor.get('subject')}" for actor in people]
     return f"{', '.join(actors)}, for {name}" if actors else name
 
 
@@ -149,7 +158,8 @@ def show_message(side: str, facts: Facts, body_lines: int) -> None:
 def line(event: dict[str, Any]) -> tuple[object, ...]:
     """One event of the flow."""
     more = [name for name in sorted(event["fields"]) if name not in SHOWN_ABOVE]
-    return (event["seq"], when(event["ts_us"]), event["stage"], event["kind"], ", ".join(more), event["leaf"][:16])
+    kind = event["kind"] if event["stage"] != "Mark" else f"{event['kind']} {event['core'].get('verb', '')}".strip()
+    return (event["seq"], when(event["ts_us"]), event["stage"], kind, ", ".join(more), event["leaf"][:16])
 
 
 def _pairs(headers: Any) -> list[tuple[str, str]]:

@@ -43,7 +43,7 @@ def card(approval_id: str = "ap_1", **changes: Any) -> Card:
         request={"method": "DELETE", "scheme": "http", "authority": "127.0.0.1:8446", "path": "/customers/7", "query": ""},
         body={"text": "", "size": 0, "complete": True, "note": ""},
         principal={"subject": "alice", "issuer": "dev", "kind": "agent", "client_id": "planner-agent"},
-        actors=({"subject": "planner", "issuer": "dev"},),
+        actors=({"subject": "planner", "issuer": "http://127.0.0.1:8445"},),
         purpose={"value": "support/4711", "source": "header", "detail": None},
         rules=("customer-deletes-are-held",), reasons=("Deleting a customer cannot be undone.",),
         requirements=({"group": "dev:sre", "need": 1, "have": 0},), have=0, need=1, waiting_for="One of dev:sre must agree.", votes=(),

@@ -8,11 +8,14 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from addons.core.audit import events
 from addons.core.errors import ConfigError
+from addons.core.exchange import Principal
 from addons.core.web.access import Access
 from addons.core.web.approvals import Nothing, takes
 from addons.core.web.body import read_json
 from addons.core.web.problems import Invalid, problem_response
+from addons.core.web.reading import principal_field
 from addons.core.web.services import ControlServices
 
 
@@ -38,17 +41,24 @@ def routes(services: ControlServices, access: Access) -> APIRouter:
 
     @router.post("/v1/reload", summary="Load the policy files again, all or none", openapi_extra=takes(Nothing))
     async def reload(request: Request) -> Response:
-        await access.with_role(request, "admin")
+        who = await access.with_role(request, "admin")
         await read_json(request, Nothing)
+        await services.store.append(told_of(who, "reload-asked"))
         try:
             snapshot = await services.reload()
         except ConfigError as error:
             return problem_response(
                 Invalid("The policy files cannot be used; the old ones stay in force.", extra={"problems": told(error)})
             )
+        await services.store.append(told_of(who, "reloaded", snapshot.digest))
         return JSONResponse({"digest": snapshot.digest, "warnings": list(snapshot.warnings)})
 
     return router
+
+
+def told_of(who: Principal, verb: str, digest: str | None = None) -> events.Event:
+    """Who had the files loaded again, and what they say now."""
+    return events.make("Mark", "config", {"verb": verb, "policy_digest": digest}, {"principal": principal_field(who)})
 
 
 def told(error: ConfigError) -> list[dict[str, str]]:

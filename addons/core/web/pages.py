@@ -6,7 +6,7 @@ the same origin. After a form the browser is sent on (303), so that reloading do
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote, urlencode, urlsplit
 
 from fastapi import APIRouter
@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 
 from addons.core.approval.card import Card
 from addons.core.approval.decide import Vote, voter_of
+from addons.core.config.model import Snapshot
 from addons.core.errors import AuthenticationError, DecisionError, GuardhouseError, problem_of
 from addons.core.exchange import Principal
 from addons.core.web.access import Access, ForbiddenError, peer_of
@@ -152,7 +153,7 @@ def routes(services: ControlServices, access: Access, pages: Pages) -> APIRouter
         if visit is None:
             return _to_sign_in("/approvals")
         cards = await desk.cards(voter_of(visit.principal), limit=LIST_LENGTH, before=before)
-        return pages.page("list", common(services, visit) | grouped(cards))
+        return pages.page("list", common(services, visit) | grouped([named(card, services.snapshot()) for card in cards]))
 
     @router.get("/approvals/{approval_id}")
     async def card_page(request: Request, approval_id: str) -> Response:
@@ -212,6 +213,13 @@ def grouped(cards: list[Card]) -> dict[str, object]:
     }
 
 
+def named(card: Card, snapshot: Snapshot) -> Card:
+    """The card with its actors' issuers by the short names that gateway.yaml gives them, as people know them."""
+    aliases = {issuer.issuer: issuer.name for issuer in snapshot.gateway.identity.issuers}
+    actors = [{**actor, "issuer": aliases.get(actor["issuer"], actor["issuer"])} for actor in card.actors]
+    return replace(card, actors=tuple(actors))
+
+
 def problem_page(services: ControlServices, pages: Pages, error: GuardhouseError) -> Response:
     """A refusal as a page."""
     problem = problem_of(error)
@@ -224,7 +232,7 @@ def _card(
 ) -> Response:
     asker = f"{card.principal['issuer']}:{card.principal['subject']}"
     values = common(services, visit) | {
-        "card": card,
+        "card": named(card, services.snapshot()),
         "error": str(error) if error else "",
         "reason": reason,
         "is_requester": asker == visit.principal.person,

@@ -68,19 +68,20 @@ class Reading:
 
     async def _event(self, principal: Principal, kind: str, verb: str, query: str, reason: str) -> events.Event:
         masked = await asyncio.to_thread(lambda: (self._services.redact(query), self._services.redact(reason)))
-        who = {
-            "issuer": principal.issuer,
-            "issuer_alias": principal.issuer_alias,
-            "subject": principal.subject,
-            "kind": principal.kind,
-            "groups": list(principal.groups),
-        }
         fields: dict[str, bytes | None] = {
-            "principal": events.json_field(who),
+            "principal": principal_field(principal),
             "query": masked[0].encode("utf-8", "backslashreplace") or None,
             "reason": masked[1].encode("utf-8", "backslashreplace") or None,
         }
         return events.make("Mark", kind, {"verb": verb}, fields)
+
+
+def principal_field(principal: Principal) -> bytes:
+    """Who did it, as events have it."""
+    names = {"issuer": principal.issuer, "issuer_alias": principal.issuer_alias, "subject": principal.subject, "kind": principal.kind}
+    return events.json_field(
+        {**names, "groups": list(principal.groups), "actors": [{"issuer": a.issuer, "subject": a.subject} for a in principal.actors]}
+    )
 
 
 def routes(services: ControlServices, access: Access) -> APIRouter:

@@ -56,13 +56,13 @@ def moment(value: Any) -> str:
     return str(value or "").replace("T", " ").partition(".")[0].removesuffix("Z") + (" UTC" if value else "")
 
 
-def who(card: Any) -> Markup:
+def who(card: Any, joined: str = " for", end: str = "") -> Markup:
     """Who asks, in words: the actor first, then the person it acts for."""
     asker = Markup("<b>{}</b>").format(marked(f"{card.principal['issuer']}:{card.principal['subject']}"))
     if not card.actors:
         return asker
     actor = card.actors[0]
-    return Markup("<b>{}</b>, for {},").format(marked(f"{actor['issuer']}:{actor['subject']}"), asker)
+    return Markup("<b>{}</b>{} {}{}").format(marked(f"{actor['issuer']}:{actor['subject']}"), joined, asker, end)
 
 
 def environment() -> Environment:

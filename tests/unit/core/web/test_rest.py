@@ -194,10 +194,21 @@ async def test_only_an_admin_reloads_and_sees_every_problem(bench):
         refused = await client.post("/v1/reload", json={}, headers=bearer("bob"))
     assert (forbidden.status_code, forbidden.json()["code"]) == (403, "forbidden")
     assert (done.status_code, done.json()["digest"]) == (200, bench.snapshot.digest)
+    assert [event.core["verb"] for event in bench.store.appended] == ["reload-asked", "reloaded", "reload-asked"]
     assert (refused.status_code, refused.json()["problems"]) == (
         422,
         [{"where": "rules.yaml:7", "problem": "unknown key `efect`", "hint": "effect"}],
     )
+
+
+async def test_a_reload_that_cannot_be_recorded_does_not_happen(bench):
+    async def never():
+        raise AssertionError("reloaded")
+
+    bench.reload, bench.store.is_broken = never, True
+    async with bench.client() as client:
+        answer = await client.post("/v1/reload", json={}, headers=bearer("bob"))
+    assert (answer.status_code, answer.json()["code"]) == (503, "audit-unavailable")
 
 
 async def test_what_nobody_foresaw_is_a_503_without_its_text(bench, caplog):
