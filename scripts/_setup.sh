@@ -17,13 +17,18 @@ find_python() {
   return 1
 }
 
+# The locks of Python 3.12 bear its name: mitmproxy asks for other versions there.
+lock_tail() { "$1" -c 'import sys; print("-py312" if sys.version_info[:2] == (3, 12) else "")'; }
+
 setup() {
-  local what=$1 lock stamp python
-  lock="$ROOT/requirements.lock"
-  [ "$what" = test ] && lock="$ROOT/requirements-test.lock"
+  local what=$1 lock stamp python tail
+  python=$PY
+  [ -x "$PY" ] || python=$(find_python) || exit 1
+  tail=$(lock_tail "$python")
+  lock="$ROOT/requirements$tail.lock"
+  [ "$what" = test ] && lock="$ROOT/requirements-test$tail.lock"
   stamp="$VENV/.installed-$what-$(cat "$lock" "$ROOT/pyproject.toml" | cksum | cut -d' ' -f1)"
   [ -e "$stamp" ] && [ -x "$PY" ] && return 0
-  python=$(find_python) || exit 1
   echo "Setting up in $VENV: $(grep -c '==' "$lock") packages, each checked by its hash; some 450 MB on disk, 150 MB to fetch. This happens once." >&2
   [ -x "$PY" ] || "$python" -m venv "$VENV" || exit 1
   "$PY" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock" || exit 1
