@@ -14,7 +14,7 @@ import click
 from addons.cli.client import snapshot_of
 from addons.cli.console import NO, AnswerIsNo, CannotRead, json_option, print_json
 from addons.core.config.model import Service, Snapshot
-from addons.core.errors import GuardhouseError
+from addons.core.errors import GuardhouseError, RouteError
 from addons.core.exchange import Operation
 from addons.core.policy.cases import read
 
@@ -59,8 +59,10 @@ def understand(snapshot: Snapshot, service: str, line: Mapping[str, Any]) -> dic
     method, url = text(line, "method"), text(line, "url")
     asked = {"method": method, "url": url}
     try:
-        found = find_service(snapshot, str(line.get("service") or service))
-        operation = read(found, snapshot, method, url, pairs(line.get("headers")), text(line, "body").encode("utf-8", "surrogateescape"))
+        found = snapshot.gateway.services.get(str(line.get("service") or service))
+        if found is None:
+            raise RouteError("No service of gateway.yaml has this name.")
+        operation = read(found, snapshot, method, url, pairs(line.get("headers")), text(line, "body").encode(errors="surrogatepass"))
     except GuardhouseError as error:
         return {**asked, "refused": {"status": error.status, "code": error.code, "rule": error.detail, "detail": str(error)}}
     return {**asked, "refused": None, **plain(operation)}

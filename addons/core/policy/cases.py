@@ -100,14 +100,15 @@ def read(
 ) -> Operation:
     """Read a request as the gateway would: canonical or refused, then the operation."""
     host, target = cut(url)
-    fields = [(name.encode(), value.encode()) for name, value in headers]
+    fields = [(name.encode(errors="surrogatepass"), value.encode(errors="surrogatepass")) for name, value in headers]
     if not any(name.lower() == b"host" for name, _ in fields):
         fields.insert(0, (b"Host", (host or str(service.address)).encode()))
-    head = Head(method.encode(), target.encode(), b"HTTP/1.1", fields)
+    head = Head(method.encode(errors="surrogatepass"), target.encode(errors="surrogatepass"), b"HTTP/1.1", fields)
     canonical.check_head(head, snapshot.gateway.limits)
     canonical.check_body_size(len(body), snapshot.gateway.limits)
     path, query = split(head.target)
-    return http.operation(method, service.scheme, service.address.host, path.decode(), query.decode(), headers, body, service)
+    told = [(name.decode(errors="surrogateescape"), value.decode(errors="surrogateescape")) for name, value in fields]
+    return http.operation(method, service.scheme, service.address.host, path.decode(), query.decode(), told, body, service)
 
 
 def cut(url: str) -> tuple[str, str]:
