@@ -16,9 +16,11 @@ from addons.core import exchange
 from addons.core.config.model import Snapshot
 from addons.core.errors import AuditError, GuardhouseError, PolicyDeniedError
 from addons.core.exchange import Decision, Effect, Exchange
+from addons.core.policy.evaluate import decide
 from addons.host import chain, connections, gate, listeners
-from addons.host.fail_closed import settled
+from addons.host.facts import request_facts
 from addons.host.gate import Gate
+from addons.host.refusals import settled
 from addons.host.runtime import Runtime
 
 RULES_CHANGED = "The rules changed while this request was on its way. Send it again."
@@ -45,7 +47,6 @@ class Departure:
         self._require_current_rules(record, snapshot)
         await self._use_approval(flow, record, door, snapshot)
         require_client(flow, door)
-        require_unchanged(flow, door)
         door.departed = True
         connections.departed(flow)
 
@@ -74,8 +75,6 @@ class Departure:
             raise GuardhouseError(detail="no Snapshot at departure")
         if newest.gateway.services.get(record.service) != pinned.gateway.services.get(record.service):
             raise GuardhouseError(RULES_CHANGED, detail="the service's definition changed during the flow")
-        from addons.core.policy.evaluate import decide  # only after a reload, and the one place where host asks an area
-
         require_no_less(decision, decide(newest, record, self.runtime.clock.now()))
 
     async def _use_approval(self, flow: http.HTTPFlow, record: Exchange, door: Gate, snapshot: Snapshot) -> None:
@@ -86,10 +85,19 @@ class Departure:
             return
         if record.hold is None or self.runtime.holds is None:
             raise GuardhouseError(detail="a hold without an approval")
-        from addons.host.facts import request_facts  # the digest's input, made again from the bytes that will leave
+        facts = request_facts(flow, snapshot, without=door.injected)  # the digest's input, made again from what will leave
+        await self.runtime.holds.use(record.hold, facts, record, lambda: self._require_both(flow, door, record, snapshot))
+        try:
+            require_client(flow, door)
+            require_unchanged(flow, door)
+        except GuardhouseError:
+            await self.runtime.holds.outcome(record.hold.id, record.id, "not_sent", 0)
+            raise
 
-        facts = request_facts(flow, snapshot, without=door.injected)
-        await self.runtime.holds.use(record.hold, facts, record, lambda: require_client(flow, door))
+    def _require_both(self, flow: http.HTTPFlow, door: Gate, record: Exchange, snapshot: Snapshot) -> None:
+        """Asked by the desk after its last wait, before it commits: client still there, identity still good."""
+        require_client(flow, door)
+        self._require_identity(record, snapshot)
 
 
 def require_steps(door: Gate) -> None:

@@ -5,13 +5,15 @@ import logging
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 from mitmproxy import ctx
 from mitmproxy.addons import errorcheck
 
 from addons.core.clock import Clock
+from addons.core.config.load import find_policies, load
 from addons.core.config.model import Snapshot
+from addons.core.services.credentials.keyring import KeyRing
+from addons.core.services.credentials.references import Secrets, open_keys
 from addons.host import reload
 from addons.host.runtime import Runtime
 
@@ -22,8 +24,6 @@ HOME = Path(__file__).resolve().parent.parent.parent  # the folder that holds ad
 
 def read_snapshot(option: str, clock: Clock) -> Snapshot:
     """Read the policies folder, wherever it is; ConfigError lists every problem."""
-    from addons.core.config.load import find_policies, load
-
     folder = find_policies(option or None, os.environ, HOME)
     snapshot = load(folder, checks=reload.CHECKS(), clock_now=clock.now(), environ=os.environ)
     snapshot.gateway.state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -33,10 +33,8 @@ def read_snapshot(option: str, clock: Clock) -> Snapshot:
     return snapshot
 
 
-def open_secrets(snapshot: Snapshot) -> tuple[Any, Any]:
+def open_secrets(snapshot: Snapshot) -> tuple[Secrets, KeyRing]:
     """Open the references and the keys; ConfigError when the root key of an existing store is missing."""
-    from addons.core.services.credentials.references import Secrets, open_keys
-
     secrets = Secrets(snapshot.gateway.state, os.environ)
     return secrets, open_keys(snapshot, secrets)
 
