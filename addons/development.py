@@ -1,10 +1,8 @@
 """Run the example's issuer and its upstream beside the gateway, when (and only when) `policies/` says so.
 
 Stands before `identity`, so that the issuer answers when its keys are first fetched. With the block gone from the
-configuration nothing starts; with it, every start warns. A reload does not change the block. What the two servers do stands in `addons.core.development`.
+configuration nothing starts; with it, the configuration's own warning says so at every start. A reload does not change the block. What the two servers do stands in `addons.core.development`.
 """
-
-import logging
 
 from addons.core.config.model import Development as Terms
 from addons.core.config.model import Snapshot
@@ -13,8 +11,6 @@ from addons.core.development.serve import serve
 from addons.core.services.credentials.inject import injection_of
 from addons.host.fail_closed import guard
 from addons.host.runtime import Runtime
-
-logger = logging.getLogger(__name__)
 
 
 class Development:
@@ -28,7 +24,6 @@ class Development:
         if snapshot is None or snapshot.gateway.development is None:
             return
         terms = snapshot.gateway.development
-        logger.warning("DEVELOPMENT MODE: anybody on this machine can be any of %s. Never for real data.", ", ".join(sorted(terms.people)))
         await self._start_issuer(snapshot, terms)
         await self._start_example(terms)
 

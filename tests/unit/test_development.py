@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import socket
 from dataclasses import replace
 
@@ -184,12 +183,12 @@ async def test_an_address_in_use_is_named():
     assert "cannot listen" in str(caught.value)
 
 
-async def test_every_start_warns_and_without_the_block_nothing_starts(running, caplog):
-    with caplog.at_level(logging.WARNING):
-        runtime = harness.runtime()
+async def test_without_the_block_nothing_starts(running):
+    for runtime in (harness.runtime(), Runtime()):
         await Development(runtime).running()
-        assert (runtime.closers, caplog.records) == ([], [])
-        await Development(Runtime()).running()
-    with caplog.at_level(logging.WARNING), pytest.raises(ConfigError):
-        await Development(running).running()  # a second start finds the addresses taken
-    assert "DEVELOPMENT MODE" in caplog.text
+        assert runtime.closers == []
+
+
+async def test_a_second_start_finds_the_addresses_taken(running):
+    with pytest.raises(ConfigError):
+        await Development(running).running()
