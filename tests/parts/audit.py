@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import shutil
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from addons.core.audit import canonical, keys
 from addons.core.audit.events import Event, json_field, make
 from addons.core.audit.log import AuditLog
 from addons.core.audit.merkle import Frontier
+from addons.core.audit.sqlite_store import SqliteStore
 from addons.core.audit.verify import verify
 from addons.core.clock import SystemClock, uuid7
 from addons.core.config.model import AuditTerms
@@ -39,10 +41,11 @@ def terms(folder: Path, **values: Any) -> AuditTerms:
     return AuditTerms(**(told | values))
 
 
-async def open_log(folder: Path, clock: Any = None, quiet: float = 1800.0, **values: Any) -> AuditLog:
+async def open_log(folder: Path, clock: Any = None, quiet: float = 1800.0, store: Any = SqliteStore, **values: Any) -> AuditLog:
     """Open a log in a folder, its state folder beside it."""
+    digest = "sha-256:" + "0" * 64
     return await AuditLog.open(
-        terms(folder, **values), folder / "state", Ring(), clock or SystemClock(), "sha-256:" + "0" * 64, session_quiet=quiet
+        terms(folder, **values), folder / "state", Ring(), clock or SystemClock(), digest, session_quiet=quiet, store_type=store
     )
 
 
@@ -127,3 +130,35 @@ class Attack:
             signature = signer.sign(size, frontier.root()).signatures[0]
             values = (size, stamps.get(size, 0), frontier.root(), frontier.to_bytes(), signature.key_id, signature.value)
             db.execute("INSERT INTO checkpoint VALUES (?, ?, ?, ?, ?, ?)", values)
+
+
+class HungStore(SqliteStore):
+    """A disk that hangs: commits wait until it is released."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.works = threading.Event()
+        self.works.set()
+
+    def commit(self, entries, seal):  # type: ignore[no-untyped-def]
+        self.works.wait(20)
+        return super().commit(entries, seal)
+
+
+class FullStore(SqliteStore):
+    """A disk that is full: SQLite may not add a page, also after it was opened anew."""
+
+    pages = 0
+
+    def fill_up(self) -> None:
+        self.pages = int(self.query("PRAGMA page_count")[0][0])
+        self.query(f"PRAGMA max_page_count = {self.pages}")
+
+    def make_room(self) -> None:
+        self.pages = 1 << 30
+        self.query(f"PRAGMA max_page_count = {self.pages}")
+
+    def reopen(self) -> None:
+        super().reopen()
+        if self.pages:
+            self.query(f"PRAGMA max_page_count = {self.pages}")

@@ -22,6 +22,7 @@ from addons.core.audit.prepare import Origin, finish, is_heavy, prepare_fields
 from addons.core.audit.reader import Reader
 from addons.core.audit.recover import RECOVERED, interruption
 from addons.core.audit.sessions import SessionBook
+from addons.core.audit.sqlite_store import SqliteStore
 from addons.core.audit.start import Started, start
 from addons.core.audit.store import Insert, Move, StoredEvent, StoreError
 from addons.core.audit.suppress import Suppressor
@@ -77,11 +78,19 @@ class AuditLog:
 
     @classmethod
     async def open(
-        cls, terms: AuditTerms, state: Path, keys: Derives, clock: Clock, snapshot_digest: str, *, session_quiet: float = 1800.0
+        cls,
+        terms: AuditTerms,
+        state: Path,
+        keys: Derives,
+        clock: Clock,
+        snapshot_digest: str,
+        *,
+        session_quiet: float = 1800.0,
+        store_type: Callable[[Path], SqliteStore] = SqliteStore,
     ) -> "AuditLog":
         """Open, recover, say what a crash cut off, and note the start. Raises AuditError: then the gateway must not listen."""
         sys.setswitchinterval(0.0005)  # the writer thread gets its turn sooner: 1.2x at 64 flows, p99 21 -> 13 ms
-        started = await asyncio.to_thread(start, terms.database, terms.origin, state, terms.anchor_files)
+        started = await asyncio.to_thread(start, terms.database, terms.origin, state, terms.anchor_files, store_type)
         log = cls(terms, started, keys, clock, snapshot_digest, session_quiet)
         log._writer.start()
         try:

@@ -5,7 +5,7 @@ file goes on under an unlinked one, which `verify` answers with 2 until a person
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,11 +30,13 @@ class Started:
     unlinked: bool = False
 
 
-def start(database: Path, origin: str, state: Path, anchors: Sequence[Path]) -> Started:
+def start(
+    database: Path, origin: str, state: Path, anchors: Sequence[Path], store_type: Callable[[Path], SqliteStore] = SqliteStore
+) -> Started:
     """Open the store for writing. Raises AuditError with a reason for the operator in `detail`; then nothing stays open."""
     if not ORIGIN.fullmatch(origin):
         raise AuditError(detail="audit.origin is not a name: no spaces and no plus signs")
-    store = SqliteStore(database)
+    store = store_type(database)
     try:
         store.open()
         return _begin(store, origin, state, anchors)
