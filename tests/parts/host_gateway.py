@@ -31,10 +31,10 @@ def free_port() -> int:
 class Upstream:
     """A server on loopback that answers each connection by a function of the raw request; it keeps what it got."""
 
-    answer: Callable[[bytes], bytes]
+    answer: Callable[[bytes], bytes | list[bytes]]
     port: int = 0
     seen: list[bytes] = field(default_factory=list)
-    delay: float = 0.0
+    pause: float = 0.0  # seconds after each piece of an answer
 
     def __post_init__(self) -> None:
         self.server = socket.create_server(("127.0.0.1", self.port), backlog=512)
@@ -63,8 +63,10 @@ class Upstream:
                     while len(body) < int(match[1]):
                         body += peer.recv(65536)
                 self.seen.append(head + b"\r\n\r\n" + body)
-                time.sleep(self.delay)
-                peer.sendall(self.answer(head + b"\r\n\r\n" + body))
+                answer = self.answer(head + b"\r\n\r\n" + body)
+                for piece in [answer] if isinstance(answer, bytes) else answer:
+                    peer.sendall(piece)
+                    time.sleep(self.pause)
         except OSError:
             pass
 
