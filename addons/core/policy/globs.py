@@ -22,8 +22,13 @@ class _Machine:
 
 def matches(glob: str, text: str) -> bool:
     """True when the whole text is of this form."""
-    if "*" not in glob:
+    start = glob.find("*")
+    if start < 0:
         return glob == text
+    if not text.startswith(glob[:start]):
+        return False
+    if glob[start:] == "**":
+        return True
     machine = _compile(glob)
     places = _follow(machine, 1)
     for char in text:

@@ -28,8 +28,9 @@ def purpose_counts(rule: Rule, facts: Facts) -> bool:
 
 
 def _covers(rule: Rule, listed: Iterable[bool]) -> bool:
+    """Any is enough for a deny or hold; an allow needs all, and at least one."""
     found = list(listed)
-    return bool(found) and (all(found) if grants(rule) else any(found))
+    return False not in found and bool(found) if grants(rule) else True in found
 
 
 def _services(rule: Rule, facts: Facts, node: Operation) -> bool:
@@ -104,19 +105,20 @@ PRINCIPAL_FACTS: Mapping[str, Callable[[Facts], tuple[str | None, ...]]] = {
     "owners": lambda facts: (facts.principal.owner,),
 }
 
-CRITERIA: Mapping[str, Criterion] = {
-    "services": _services,
-    "protocols": _protocols,
-    "methods": _methods,
-    "verbs": _verbs,
-    "paths": _paths,
-    "resources": _resources,
-    "access": _access,
-    "attributes": _attributes,
-    **{f"principals.{name}": _principal(name) for name in PRINCIPAL_FACTS},
-    "purposes": _purposes,
-    "purpose_sources": _purpose_sources,
-}
+_PLAIN: tuple[tuple[str, Criterion], ...] = (
+    ("services", _services),
+    ("protocols", _protocols),
+    ("methods", _methods),
+    ("verbs", _verbs),
+    ("paths", _paths),
+    ("resources", _resources),
+    ("access", _access),
+    ("attributes", _attributes),
+    ("purposes", _purposes),
+    ("purpose_sources", _purpose_sources),
+)
+_PRINCIPALS: Mapping[str, Criterion] = {name: _principal(name) for name in PRINCIPAL_FACTS}
+CRITERIA: Mapping[str, Criterion] = dict(_PLAIN) | {f"principals.{name}": criterion for name, criterion in _PRINCIPALS.items()}
 
 
 def named(rule: Rule) -> list[str]:
@@ -131,10 +133,18 @@ def _is_set(rule: Rule, key: str) -> bool:
 
 
 def meets(rule: Rule, facts: Facts, node: Operation) -> bool:
-    """True when every criterion that the rule sets is met. Its condition is not asked."""
-    if any(name not in PRINCIPAL_FACTS for name in rule.principals or {}):
-        return False  # a key nobody knows cannot be met; `check` refuses it when the rules are loaded
-    return all(CRITERIA[key](rule, facts, node) for key in named(rule))
+    """True when every criterion that the rule sets is met. Its condition is not asked.
+
+    Runs for each rule of each request, so it leaves at the first criterion that is not met.
+    """
+    for key, criterion in _PLAIN:
+        if getattr(rule, key) is not None and not criterion(rule, facts, node):
+            return False
+    for name in rule.principals or ():
+        asked = _PRINCIPALS.get(name)  # a key nobody knows cannot be met; configuration refuses it at load
+        if asked is None or not asked(rule, facts, node):
+            return False
+    return True
 
 
 def holds(rule: Rule, facts: Facts, node: Operation) -> bool:
