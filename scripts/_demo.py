@@ -73,7 +73,7 @@ class Demo:
         sys.exit(f"The gateway did not start. What it said:\n{self.log.read_text(errors='replace')[-4000:]}")
 
     def _ready(self) -> bool:
-        ca = self.home / "state" / "tls" / "ca.pem"
+        ca = self.home / "state" / "certificates" / "ca.pem"
         if not ca.exists():
             return False
         try:

@@ -126,14 +126,14 @@ class TestClients:
         done = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
         body, _, tail = done.stdout.rpartition("\n")
         assert tail == ("200 2" if version == "--http2" else "200 1.1"), done.stderr
-        assert len(json.loads(body)) > 1
+        assert len(json.loads(body)["customers"]) > 1
 
     def test_node_fetch(self, gateway, headers):
         if shutil.which("node") is None:
             pytest.skip("node is not here")
         script = (
             f"fetch('{gateway.cleartext}/customers', {{headers: {json.dumps(headers)}}})"
-            ".then(async r => console.log(JSON.stringify({status: r.status, n: (await r.json()).length})))"
+            ".then(async r => console.log(JSON.stringify({status: r.status, n: (await r.json()).customers.length})))"
         )
         done = subprocess.run(["node", "-e", script], capture_output=True, text=True, timeout=60)
         answer = json.loads(done.stdout)

@@ -95,7 +95,7 @@ class Gateway:
 
     @property
     def ca(self) -> Path:
-        return self.home / "state" / "tls" / "ca.pem"
+        return self.home / "state" / "certificates" / "ca.pem"
 
     @property
     def output(self) -> str:
