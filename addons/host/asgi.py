@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from addons.core.config.model import Address
 from addons.core.errors import GuardhouseError, problem_of
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 1  # for answers that are being written when the gateway stops; a long poll is cut
 STARTUP_SECONDS = 10.0
+FIRST_REQUEST_SECONDS = 10.0  # as `limits.headers_time` on the data path
 MAX_CONNECTIONS = 256  # of the control plane; beyond it uvicorn answers 503
 
 Message = MutableMapping[str, Any]
@@ -49,6 +51,18 @@ def closed(app: App) -> App:
                 await _answer_503(send)
 
     return answering
+
+
+class Impatient(H11Protocol):
+    """A connection whose first request does not come is closed: uvicorn alone would wait for ever."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self.loop.call_later(FIRST_REQUEST_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()
 
 
 class Serving:
@@ -86,7 +100,7 @@ class Serving:
 def config_of(app: App, certificate: Path | None) -> uvicorn.Config:
     """uvicorn's configuration: no logs of its own, no `Server` header, no forwarding header believed, no WebSocket."""
     config = uvicorn.Config(
-        app, log_config=None, log_level="warning", access_log=False, server_header=False, proxy_headers=False, lifespan="off", ws="none", http="h11",
+        app, log_config=None, log_level="warning", access_log=False, server_header=False, proxy_headers=False, lifespan="off", ws="none", http=Impatient,
         loop="none", timeout_graceful_shutdown=STOP_SECONDS, limit_concurrency=MAX_CONNECTIONS, h11_max_incomplete_event_size=32 << 10,
     )  # fmt: skip
     config.load()

@@ -198,9 +198,9 @@ class Bench:
     desk: Any = field(default_factory=FakeDesk)
     readiness: Readiness = field(default_factory=Readiness)
     reload: Any = None
+    clock: FakeClock = field(default_factory=FakeClock)
 
     def __post_init__(self) -> None:
-        self.clock = FakeClock()
         self.identity = FakeIdentity(self.clock)
         self.identity.add("bob", person("bob", "dev:sre"))
         self.identity.add("alice", person("alice", "dev:support"))

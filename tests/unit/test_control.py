@@ -153,3 +153,21 @@ async def test_stopping_cuts_a_long_poll(runtime):
             await runtime.closers.pop()[1]()
         result = await asyncio.gather(waiting, return_exceptions=True)
     assert isinstance(result[0], httpx.HTTPError) or result[0].status_code >= 500
+
+
+async def test_a_connection_that_says_nothing_is_closed(monkeypatch):
+    async def answering(scope, receive, send):
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    monkeypatch.setattr(asgi, "FIRST_REQUEST_SECONDS", 0.2)
+    serving = asgi.Serving(answering, model.Address("127.0.0.1", 0), None)
+    await serving.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", serving.port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+    async with asyncio.timeout(5):
+        assert await reader.read() == b""
+    writer.close()
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(f"http://127.0.0.1:{serving.port}/")).status_code == 204
+    await serving.stop()

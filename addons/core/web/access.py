@@ -51,8 +51,6 @@ class Access:
 
     async def verified(self, token: str, audiences: tuple[str, ...], snapshot: Snapshot, peer: str) -> Principal:
         """Check a token, wherever it came from."""
-        rate = snapshot.gateway.control.rate_limit_per_person
-        self._buckets.take("peer " + peer, rate * PEER_FACTOR)
         if not token or len(token) > MAX_TOKEN:
             raise AuthenticationError()
         try:
@@ -67,10 +65,10 @@ class Access:
         """One more request of this person. Raises when there were too many."""
         self._buckets.take("person " + principal.key, self._services.snapshot().gateway.control.rate_limit_per_person)
 
-    def count_peer(self, request: Request) -> None:
-        """One more request of an address that has no name (a webhook)."""
+    def admit(self, peer: str) -> None:
+        """One more request of an address, whoever it turns out to be. Raises when there were too many."""
         rate = self._services.snapshot().gateway.control.rate_limit_per_person
-        self._buckets.take("peer " + peer_of(request), rate * PEER_FACTOR)
+        self._buckets.take("peer " + peer, rate * PEER_FACTOR)
 
 
 def token_of(request: Request) -> str:

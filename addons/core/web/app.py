@@ -40,4 +40,4 @@ def make_app(services: ControlServices) -> App:
         await access.bearer(request)
         return JSONResponse(app.openapi())
 
-    return Door(app, lambda: services.snapshot().gateway.control)
+    return Door(app, lambda: services.snapshot().gateway.control, access.admit)

@@ -91,7 +91,6 @@ def routes(services: ControlServices, access: Access) -> APIRouter:
 
     @router.post("/webhooks/{integration}", status_code=204, summary="A signed decision of an integration (Standard Webhooks)")
     async def webhook(request: Request, integration: str) -> Response:
-        access.count_peer(request)
         await desk.webhook(integration, single_headers(request), await request.body())
         return Response(status_code=204)
 

@@ -15,6 +15,7 @@ from addons.core.config.model import Control
 from addons.core.errors import GuardhouseError, RouteError, ValidationError, problem_of
 
 MAX_BODY = 64 << 10  # a decision is a few hundred bytes; a pasted token at most some KiB
+PROBES = frozenset({"/healthz", "/readyz"})  # asked by machines, often, and cheap
 BODY_TIME = 10.0  # seconds for the whole body
 
 Message = MutableMapping[str, Any]
@@ -41,9 +42,10 @@ HEADERS: tuple[tuple[bytes, bytes], ...] = (
 class Door:
     """An ASGI application around the control plane's own."""
 
-    def __init__(self, app: App, control: Callable[[], Control]) -> None:
+    def __init__(self, app: App, control: Callable[[], Control], admit: Callable[[str], None]) -> None:
         self._app = app
         self._control = control
+        self._admit = admit  # takes the peer's address; raises when it asks too often
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -55,6 +57,8 @@ class Door:
         closing = _with_headers(send)
         try:
             check_host(scope["headers"], hosts_of(self._control()))
+            if scope["path"] not in PROBES:
+                self._admit((scope.get("client") or ("",))[0])
             body = await read_body(scope["headers"], receive)
         except GuardhouseError as error:
             await _answer(closing, error)
@@ -81,7 +85,7 @@ def check_host(headers: list[tuple[bytes, bytes]], hosts: frozenset[str]) -> Non
 async def read_body(headers: list[tuple[bytes, bytes]], receive: Receive) -> bytes:
     """Read the whole body. Raises when it is larger than the cap, too slow, or the client leaves in the middle."""
     for name, value in headers:
-        if name == b"content-length" and int(value) > MAX_BODY:
+        if name == b"content-length" and (not value.isdigit() or int(value) > MAX_BODY):
             raise _too_large()
     parts = bytearray()
     try:

@@ -233,6 +233,17 @@ async def test_one_person_asks_at_a_bounded_rate(bench):
     assert (other.status_code, last.headers["retry-after"], later.status_code) == (200, "1", 200)
 
 
+async def test_one_address_asks_at_a_bounded_rate_before_it_has_a_name(bench):
+    async with bench.client() as client:
+        statuses = [(await client.get("/sign-in")).status_code for _ in range(101)]
+        refused = await client.get("/v1/approvals", headers=bearer("bob"))
+        probe = await client.get("/readyz")
+        await bench.clock.advance(1)
+        later = await client.get("/v1/approvals", headers=bearer("bob"))
+    assert statuses == [200] * 100 + [429]
+    assert (refused.status_code, refused.json()["code"], probe.status_code, later.status_code) == (429, "too-many-requests", 200, 200)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
