@@ -6,6 +6,7 @@ everything that ends a wait through the entry's waiters.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
@@ -61,6 +62,8 @@ class Desk:
         self.view = Cards(self.book, self.people)
         self.inbox = Inbox(ledger, clock, snapshot, reveal, self.decide)
         self.waiting = 0
+        self._clients: Counter[str] = Counter()  # holds in progress, by connection
+        self._gone: set[str] = set()  # connections among them that closed
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -85,9 +88,14 @@ class Desk:
             raise ApprovalError(f"A request that people decide on may have a body of at most {most} bytes.", code="body-too-large-to-hold")
         self.waiting += 1
         self._idle.clear()
+        self._clients[asked.client_id] += 1
         try:
             return await self._hold(asked, alive)
         finally:
+            self._clients[asked.client_id] -= 1
+            if not self._clients[asked.client_id]:
+                del self._clients[asked.client_id]
+                self._gone.discard(asked.client_id)
             self.waiting -= 1
             if not self.waiting:
                 self._idle.set()
@@ -106,7 +114,7 @@ class Desk:
 
     def _claim(self, entry: Entry, asked: Asked, alive: Callable[[], bool]) -> bool:
         """Take one of the free uses, so that of many who wait only so many go on as may."""
-        if entry.row.state is not State.APPROVED or entry.free_uses() < 1 or not alive():
+        if entry.row.state is not State.APPROVED or entry.free_uses() < 1 or asked.client_id in self._gone or not alive():
             return False
         entry.claims[asked.flow_id] = alive
         return True
@@ -118,7 +126,7 @@ class Desk:
     async def _wait(self, entry: Entry, asked: Asked, alive: Callable[[], bool], deadline: float) -> Woken:
         if self._draining:
             return Woken.DRAIN
-        if not alive():
+        if asked.client_id in self._gone or not alive():
             return Woken.GONE
         if deadline <= self.clock.monotonic():
             return Woken.TIMEOUT
@@ -163,6 +171,8 @@ class Desk:
 
     def client_gone(self, client_id: str) -> None:
         """The connection closed: its holds end as `on_client_disconnect` says, and nothing goes upstream for them."""
+        if client_id in self._clients:
+            self._gone.add(client_id)  # also for a hold that is between two waits just now
         for entry in list(self.book.open.values()):
             for waiter in entry.waiters:
                 if waiter.client_id == client_id:

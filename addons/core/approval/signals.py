@@ -85,14 +85,15 @@ def read(directory: Path, name: str, approvers: Mapping[int, str]) -> Signal:
         raise
     except OSError as error:
         raise BadFile(f"it cannot be opened: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
+    try:
         before = os.fstat(descriptor)
         _check(before, approvers)
-        content = file.read(MOST + 1) or b""
+        content = os.read(descriptor, MOST + 1)
         after = os.fstat(descriptor)
-    if (before.st_size, before.st_mtime_ns, before.st_nlink) != (after.st_size, after.st_mtime_ns, after.st_nlink) or len(
-        content
-    ) != before.st_size:
+    finally:
+        os.close(descriptor)
+    told = [(found.st_size, found.st_mtime_ns, found.st_nlink) for found in (before, after)]
+    if told[0] != told[1] or len(content) != before.st_size:
         raise BadFile("it changed while it was read")
     return Signal(name, before.st_uid, before.st_ino, _members(content))
 

@@ -289,3 +289,12 @@ async def test_a_vote_on_something_unknown():
     with pytest.raises(DecisionError) as unknown:
         await room.desk.decide(room.vote("ap_none", BOB))
     assert unknown.value.status == 404
+
+
+async def test_a_client_that_leaves_between_two_waits_is_noticed():
+    room = Room(config=snapshot(approvals=one_of(count=2)))
+    task = await waiting(room, room.asked())
+    await room.desk.decide(room.vote(room.only["id"], BOB))  # wakes the wait, which begins anew at the next turn of the loop
+    room.desk.client_gone("client-flow-1")
+    with pytest.raises(ApprovalError, match="left"):
+        await asyncio.wait_for(task, 5)
