@@ -1,7 +1,8 @@
 """Run the example's issuer and its upstream beside the gateway, when (and only when) `policies/` says so.
 
 Stands before `identity`, so that the issuer answers when its keys are first fetched. With the block gone from the
-configuration nothing starts; with it, the configuration's own warning says so at every start. A reload does not change the block. What the two servers do stands in `addons.core.development`.
+configuration nothing starts; with it, the configuration's own warning says so at every start. A reload does not change
+the block. What the two servers do stands in `addons.core.development`.
 """
 
 from addons.core.config.model import Development as Terms

@@ -1,8 +1,9 @@
 """A small true OpenID provider for tests: real keys, real signatures, a key set that can rotate, and an off switch."""
 
+import base64
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from jwt.api_jws import PyJWS
+from mitmproxy import http
 
 from addons.core.config import model
 from addons.core.exchange import Principal
@@ -17,6 +19,10 @@ from addons.core.identity.fetch import FetchError
 from addons.core.identity.jwks import KeySets
 from addons.core.identity.presented import Presented
 from addons.core.identity.verify import Verifier
+from addons.core.services.credentials.keyring import KeyRing
+from addons.host.fail_closed import guard
+from addons.identity import Identity
+from addons.session import Session
 from tests import harness
 
 ISSUER = "https://idp.example/"
@@ -105,8 +111,6 @@ class Provider:
 
 def b64(data: bytes) -> bytes:
     """base64url without padding."""
-    import base64
-
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
@@ -147,3 +151,33 @@ class Desk:
     ) -> Principal:
         """Verify a bearer token on the data path."""
         return await self.verifier.verify(Presented("bearer", token), configuration or self.snapshot, listener, peer)
+
+
+class Front:
+    """The steps that say who asks and why, guarded as in the stack: what an attacker meets first."""
+
+    def __init__(self, *issuers: model.Issuer, **identity: Any) -> None:
+        self.desk = Desk(*(issuers or (issuer(),)), **identity)
+        self.runtime = harness.runtime(self.desk.snapshot, self.desk.clock)
+        self.runtime.keys = KeyRing(b"k" * 32, {})
+        self.runtime.identity = self.desk.verifier
+        self.steps = [guard(Identity(self.runtime)), guard(Session(self.runtime))]
+
+    async def send(
+        self, headers: Iterable[tuple[str, str]], path: str = "/customers", purpose: str = "support/1", body: bytes = b""
+    ) -> http.HTTPFlow:
+        """Pass the headers of one request; the flow is answered when it was refused."""
+        flow = harness.live_flow("POST" if body else "GET", path, [*headers, ("X-Purpose", purpose)], body)
+        for step in self.steps:
+            await step.requestheaders(flow)
+        return flow
+
+    async def finish(self, flow: http.HTTPFlow) -> http.HTTPFlow:
+        """The body is there."""
+        await self.steps[0].request(flow)
+        return flow
+
+
+def bearer(token: str) -> tuple[str, str]:
+    """The header that carries a token."""
+    return ("Authorization", f"Bearer {token}")

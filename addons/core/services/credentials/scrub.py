@@ -1,6 +1,6 @@
 """Every spelling in which an upstream may hand back the credential it was sent: in an echo, an error, a redirect.
 
-The caller must never hold it, so answers are searched for these byte strings. Base64 of a longer text contains ours at
+The caller must never hold it, so masking searches every answer for these byte strings and replaces them. Base64 of a longer text contains ours at
 one of three alignments; the first and last characters depend on what stands beside it and are left out.
 """
 
@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 MIN_LENGTH = 8  # a shorter text would hit by chance
-MASK = b"[UPSTREAM_SECRET]"
 
 
 def forms(header_value: str) -> tuple[bytes, ...]:
@@ -33,17 +32,6 @@ def secrets_in(header_value: str) -> list[str]:
         pair = base64.b64decode(rest).decode()
         return [rest, pair, pair.partition(":")[2]]
     return [header_value]
-
-
-def scrub(data: bytes, spellings: Iterable[bytes], mask: bytes = MASK) -> tuple[bytes, int]:
-    """Replace every spelling in these bytes; return them and how many there were."""
-    count = 0
-    for spelling in spellings:
-        hits = data.count(spelling)
-        if hits:
-            count += hits
-            data = data.replace(spelling, mask)
-    return data, count
 
 
 def _based(raw: bytes) -> Iterable[bytes]:
