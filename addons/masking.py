@@ -60,7 +60,8 @@ class Prepare:
             raise Unmaskable("size", code="request-unmaskable")
         if terms.writes == "deny":
             target, fields = flow.request.data.path, tuple(flow.request.headers.fields)
-            await engine.run(lambda: write_back.refuse_marks(target, fields, body, guarded, engine.transformer.marks), len(body))
+            marks, tells = engine.transformer.marks, engine.would_mask(guarded)
+            await engine.run(lambda: write_back.refuse_marks(target, fields, body, guarded, marks, tells), len(body))
         changed = http_rules.request_fields(tuple(flow.request.headers.fields), engine.transformer, terms.pass_media)
         flow.request.headers = http.Headers(changed)
 

@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 from addons.core.config import model
+from addons.core.errors import Unmaskable
 from addons.core.masking.detector import Detector
 from addons.core.masking.engine import MaskEngine
 from addons.core.masking.pseudonym import Place
@@ -94,3 +95,20 @@ def mask(
     """Mask a body with the warm engine."""
     data = body.encode() if isinstance(body, str) else body
     return warm_engine().mask_body(data, media, view_of_it or view(), Place(service="crm", name=path), tally)
+
+
+__all__ = [
+    "KEY",
+    "PII",
+    "RECORD",
+    "SECRETS",
+    "FixedKeys",
+    "Unmaskable",
+    "everything",
+    "mask",
+    "rule",
+    "snapshot",
+    "view",
+    "warm_detector",
+    "warm_engine",
+]

@@ -16,7 +16,8 @@ from addons.core.errors import GuardhouseError, MaskingError, Unmaskable
 from addons.core.masking.answer import Answer, MaskedAnswer, Terms, mask_answer
 from addons.core.masking.body_mask import BodyMasker
 from addons.core.masking.detector import Detector
-from addons.core.masking.leaf_mask import Tools
+from addons.core.masking.json_walk import JsonMasker
+from addons.core.masking.leaf_mask import Site, Tools
 from addons.core.masking.pseudonym import Place
 from addons.core.masking.receipt import Masked, Tally, masked
 from addons.core.masking.rules import MaskView
@@ -109,6 +110,12 @@ class MaskEngine:
         tools = Tools(self.detector, self.transformer, view, place, books, self.budget(view.limits.time))
         result = BodyMasker(tools).mask(body, content_type)
         return masked(result, result is not body, books)
+
+    def would_mask(self, view: MaskView) -> Callable[[str], bool]:
+        """A question to ask of texts: is anything in it masked under this view?"""
+        tools = Tools(self.detector, self.transformer, view, Place(), Tally(), self.budget(view.limits.time))
+        leaf = JsonMasker(tools).leaf
+        return lambda text: bool(leaf.find(text, Site()))
 
     def budget(self, seconds: float) -> Callable[[], None]:
         """A check that raises Unmaskable(deadline) once the time for one body is over."""

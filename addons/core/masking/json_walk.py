@@ -134,10 +134,10 @@ class Reader:
         """Fill `leaves` and the edits of keys. Raises Unmaskable for anything that is not JSON."""
         body, position, match = self.body, 0, _TOKEN.match
         while (found := match(body, position)) is not None:
-            position = found.end()
             group = found.lastindex or 0
-            if self._frame is self._root and self._expect == "comma":
-                self._expect = "value"  # several top-level values: NDJSON, RFC 7464
+            if self._frame is self._root and self._expect == "comma" and found.start(group) > position:
+                self._expect = "value"  # several top-level values, with space between them: NDJSON, RFC 7464
+            position = found.end()
             if group == 4:
                 self._sign(body[position - 1])
             else:

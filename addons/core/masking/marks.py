@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 MARK = re.compile(r"\[(MASKED:[A-Z_]{2,32}:(?:[0-9A-Za-z.]{1,8}:)?(?:[A-Z2-7]{10})?)([A-Z2-7]{4})\]")
-EMAIL_FORM = re.compile(r"(?<![a-z0-9])p-([a-z2-7]{10})([a-z2-7]{4})@masked\.invalid(?![a-z0-9])")
+EMAIL_FORM = re.compile(r"p-([a-z2-7]{10})([a-z2-7]{4})@masked\.invalid")
 EMAIL_DOMAIN = "masked.invalid"
 
 

@@ -9,7 +9,7 @@ confirm a guess.
 import base64
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -21,7 +21,7 @@ from addons.core.masking.marks import EMAIL_DOMAIN, MarkMaker
 from addons.core.masking.rules import MaskView, covers_pointer
 
 LITERALS = (b"[MASKED:", b"@" + EMAIL_DOMAIN.encode())
-_ESCAPE = re.compile(rb"\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})|\\(/)")
+_ESCAPE = re.compile(rb"\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})|\\([/\\\"])")
 _BASE64_RUN = re.compile(rb"[A-Za-z0-9+/_\-]{16,}(?:\r?\n[A-Za-z0-9+/_\-]{16,}){0,4096}")
 _ENTITY = re.compile(rb"&#(?:x([0-9a-fA-F]{1,4})|([0-9]{1,5}));")
 MAX_LAYERS = 4
@@ -93,7 +93,7 @@ def _base64(run: bytes) -> bytes:
 
 def _unescape(found: re.Match[bytes]) -> bytes:
     if found[3]:
-        return b"/"
+        return found[3]
     return _char(int(found[1] or found[2], 16))
 
 
@@ -101,7 +101,11 @@ def _char(code: int) -> bytes:
     return bytes([code]) if code < 256 else chr(code).encode("utf-8", "surrogatepass") if code < 0x110000 else b""
 
 
-def refuse_marks(target: bytes, fields: Fields, body: bytes, view: MaskView, marks: MarkMaker) -> None:
+type Tells = Callable[[str], bool]
+"""Whether a text is, or holds, something that would be masked."""
+
+
+def refuse_marks(target: bytes, fields: Fields, body: bytes, view: MaskView, marks: MarkMaker, tells: Tells = lambda text: False) -> None:
     """Raise WriteBackError when the URL, a header or the body carries a mark; Unmaskable (400) when the body cannot be searched."""
     if holds_mark(target, marks):
         raise WriteBackError(_sentence("the URL"), extra={"field": "url"})
@@ -113,7 +117,7 @@ def refuse_marks(target: bytes, fields: Fields, body: bytes, view: MaskView, mar
     if holds_mark(plain, marks):
         pointer = next(_places(_parse(plain), marks), "")
         raise WriteBackError(_sentence(f"the field {pointer}" if pointer else "the body"), extra={"field": pointer or "body"})
-    refuse_moves(plain, view)
+    refuse_moves(plain, view, tells)
 
 
 def _decoded(fields: Fields, body: bytes, view: MaskView) -> bytes:
@@ -149,7 +153,7 @@ def _places(value: Any, marks: MarkMaker, pointer: str = "") -> Iterator[str]:
             yield from _places(item, marks, f"{pointer}/{index}")
 
 
-def refuse_moves(body: bytes, view: MaskView) -> None:
+def refuse_moves(body: bytes, view: MaskView, tells: Tells) -> None:
     """Raise WriteBackError for a JSON Patch that copies, moves or tests around a masked place."""
     if b'"op"' not in body and b"\\u" not in body:
         return
@@ -158,6 +162,10 @@ def refuse_moves(body: bytes, view: MaskView) -> None:
         return
     for step in document:
         if isinstance(step, dict) and isinstance(step.get("op"), str) and step["op"].lower() in MOVES:
+            if any(tells(text) for text in _texts(step.get("value"), 0)):
+                raise WriteBackError(
+                    "A JSON Patch may not test for a value that would be masked. Leave that step out.", extra={"field": "body"}
+                )
             for pointer in _pointers(step):
                 if covers_pointer(view, pointer):
                     raise WriteBackError(
@@ -173,6 +181,14 @@ def _pointers(step: dict[str, Any]) -> Iterable[str]:
             yield step[name]
     if step["op"].lower() == "test" and isinstance(step.get("path"), str):
         yield from _inside(step.get("value"), step["path"], 0)
+
+
+def _texts(value: Any, depth: int) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list) and depth < 32:
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item, depth + 1)
 
 
 def _inside(value: Any, pointer: str, depth: int) -> Iterator[str]:
