@@ -129,7 +129,9 @@ def _check_anchors(store: SqliteStore, origin: str, size: int, paths: Sequence[P
         except FileNotFoundError:
             continue  # the first start, or another place: `verify` says what that means
         except OSError as error:
-            logger.warning("the witness file %s cannot be read (%s): nobody checks that the log was not cut back", path.name, error.strerror)
+            logger.warning(
+                "the witness file %s cannot be read (%s): nobody checks that the log was not cut back", path.name, error.strerror
+            )
             continue
         if newest is None:
             continue

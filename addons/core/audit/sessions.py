@@ -41,7 +41,10 @@ class SessionBook:
     def opening(self, event: Event, now: float) -> Event | None:
         """Return the `opened` event that must stand before this one, None when its session is open or it has none."""
         session = event.core.get("session")
-        if not isinstance(session, str) or event.stage == "Mark":
+        if not isinstance(session, str) or event.stage in (
+            "Mark",
+            "Interrupted",
+        ):  # an interruption opens nothing: it may come after a restart
             return None
         if session in self._open:
             self._open[session].last = now
