@@ -70,6 +70,10 @@ class Hardening:
         """Only clients of a listener that the file names, and not more of them than it allows."""
         connections.admit(self.runtime, client)
 
+    def client_disconnected(self, client: connection.Client) -> None:
+        """What the log said of this connection goes into its facts, for the audit's row."""
+        connections.conclude(self.runtime, client)
+
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         """Cleartext on a TLS listener, and TLS on a cleartext one, are refused before a byte of it is read as HTTP."""
         connections.require_transport(self.runtime, nextlayer)

@@ -138,6 +138,12 @@ def admit(runtime: Runtime, client: connection.Client) -> None:
     raise_upstream_cap(live.get(client.id), limits.upstream_connections)
 
 
+def conclude(runtime: Runtime, client: connection.Client) -> None:
+    """Keep the class of what the log last said of a connection that has ended."""
+    if client.peername:
+        facts_of(client).last = runtime.said.pop(client.peername[:2], "")
+
+
 def raise_upstream_cap(handler: Any, most: int) -> None:
     """mitmproxy opens at most 5 upstream connections per client connection: an HTTP/2 client would queue behind them."""
     if handler is not None:

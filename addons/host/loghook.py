@@ -14,6 +14,7 @@ from typing import TextIO
 from mitmproxy import log
 from mitmproxy.addons import errorcheck
 
+from addons.host.refusals import abort_peer
 from addons.host.runtime import Runtime
 
 OURS = "addons."
@@ -51,6 +52,8 @@ class LogHook(logging.Handler):
         client = getattr(record, "client", None)
         if client and kind:
             self.runtime.said[tuple(client[:2])] = kind
+            if kind == "crashed":
+                abort_peer(tuple(client[:2]))  # mitmproxy would leave the client waiting
             while len(self.runtime.said) > 10_000:
                 self.runtime.said.pop(next(iter(self.runtime.said)))
 

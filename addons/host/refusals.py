@@ -133,6 +133,14 @@ def abort_client(client: connection.Client) -> None:
     abort_server(client, client)
 
 
+def abort_peer(peer: tuple[Any, ...]) -> None:
+    """Cut the connection of the client with this address, as log records name it."""
+    proxyserver = ctx.master.addons.get("proxyserver") if hasattr(ctx, "master") else None
+    for handler in list(proxyserver.connections.values()) if proxyserver is not None else ():
+        if handler.client.peername[:2] == peer:
+            abort_client(handler.client)
+
+
 def abort_server(client: connection.Client, peer: connection.Connection) -> None:
     """Cut one transport of a client's connection at once. What was not sent yet is not sent."""
     proxyserver = ctx.master.addons.get("proxyserver") if hasattr(ctx, "master") else None

@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 
+from addons.core.audit.events import make
 from addons.host.refusals import EXIT_CODE
 from addons.host.runtime import Runtime
 
@@ -48,6 +49,8 @@ class Watchdog:
             await asyncio.sleep(self.tick)
             self.beat = time.monotonic()
             self.runtime.loop_lag = max(0.0, self.beat - before - self.tick)
+            while self.stalls and self.runtime.store is not None:
+                self.runtime.store.tell(make("Mark", "log", {"verb": "stall"}, {"note": self.stalls.pop(0).encode()}))
 
     def _watch(self) -> None:
         warned = False

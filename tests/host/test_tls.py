@@ -121,6 +121,13 @@ def test_tls_on_a_cleartext_listener_is_closed(gateway: Gateway):
         context(gateway).wrap_socket(raw, server_hostname="localhost")
 
 
+def test_a_hook_that_fails_in_the_handshake_leaves_no_context_of_mitmproxys(gateway: Gateway):
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", port(gateway, "GUARDHOUSE_TEST_TLS"))) as raw, pytest.raises(OSError):
+        trusting.wrap_socket(raw, server_hostname="fault.test")
+
+
 def test_a_client_certificate_of_the_named_authority_is_let_in(gateway: Gateway, pki: Path):
     assert get(gateway, "GUARDHOUSE_TEST_TLS2", pki / "alice.pem") == 200
 

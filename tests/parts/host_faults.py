@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from mitmproxy import exceptions, http
+from mitmproxy import exceptions, http, tls
 
 from addons.host.fail_closed import hooks_of
 from addons.host.runtime import Runtime
@@ -32,6 +32,8 @@ def faulty(make: Callable[[Runtime], Any]) -> Callable[[Runtime], Any]:
 def _failing(step: str, hook: Callable[..., Any]) -> Callable[..., Any]:
     async def failing(*arguments: Any) -> None:
         asked = arguments[0].request.headers.get("x-fault", "") if isinstance(arguments[0], http.HTTPFlow) else ""
+        if isinstance(arguments[0], tls.TlsData) and arguments[0].context.client.sni == "fault.test":
+            raise RuntimeError("no context for this name")
         name, _, kind = asked.partition("=")
         if name == step:
             if kind == "Hang":

@@ -181,6 +181,9 @@ class Memory:
             file.write(json.dumps({"seq": self.seq, **plain}) + "\n")
         return self.seq
 
+    def tell(self, event: Any) -> None:
+        self.told = asyncio.ensure_future(self.append(event))
+
     async def close(self) -> None:
         await self.append({"kind": "closed"})
 
