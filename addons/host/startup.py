@@ -36,7 +36,11 @@ def read_snapshot(option: str, clock: Clock) -> Snapshot:
 def open_secrets(snapshot: Snapshot) -> tuple[Secrets, KeyRing]:
     """Open the references and the keys; ConfigError when the root key of an existing store is missing."""
     secrets = Secrets(snapshot.gateway.state, os.environ)
-    return secrets, open_keys(snapshot, secrets)
+    keys = open_keys(snapshot, secrets)
+    for integration in snapshot.approvals.integrations.values():
+        for reference in integration.secrets:
+            secrets.ensure(reference)  # the other side needs its copy before the first webhook comes
+    return secrets, keys
 
 
 def cancel_watchers() -> None:
