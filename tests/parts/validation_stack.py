@@ -37,7 +37,9 @@ def snapshot() -> model.Snapshot:
         ),
         services={
             "crm": model.Service("crm", "http", "http", model.Address("127.0.0.1", upstream)),
-            "echo": model.Service("echo", "http", "http", model.Address("127.0.0.1", upstream), hosts=("echo.test",), host_header="as-received"),
+            "echo": model.Service(
+                "echo", "http", "http", model.Address("127.0.0.1", upstream), hosts=("echo.test",), host_header="as-received"
+            ),
             "far": model.Service("far", "http", "http", model.Address("127.0.0.1", upstream), hosts=("far.test",)),
         },
     )
