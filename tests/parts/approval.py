@@ -209,8 +209,9 @@ class Room:
         via: str | None = None,
         assurance: str = "oidc",
     ) -> Vote:
-        known = next((row["digest"] for row in self.ledger.tables["approval"] if row["id"] == approval_id), "")
-        return Vote(approval_id, known if digest is None else digest, effect, reason, who, channel, via, assurance)
+        if digest is None:
+            digest = next((row["digest"] for row in self.ledger.tables["approval"] if row["id"] == approval_id), "")
+        return Vote(approval_id, digest, effect, reason, who, channel, via, assurance)
 
     def record(self, flow: str = "flow-1", principal: Principal = ALICE) -> Exchange:
         """The record of the flow as departure has it."""

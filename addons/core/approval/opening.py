@@ -9,6 +9,7 @@ written behind our back, one that stands only in memory was deleted there.
 import asyncio
 import json
 from dataclasses import replace
+from weakref import WeakValueDictionary
 
 from addons.core.approval import derive
 from addons.core.approval import digest as digests
@@ -32,17 +33,20 @@ class Openings:
         self.book = book
         self.key = key
         self._one_at_a_time = asyncio.Lock()
+        self._same_digest: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def find_or_open(self, asked: Asked, digest: str) -> tuple[Entry, str]:
         """The open approval of this request, and what it differs in from an earlier one when it is new."""
         entry = await self._find(asked, digest)
         if entry is not None:
             return entry, ""
-        view = await asked.view()
+        lock = self._same_digest.setdefault(digest, asyncio.Lock())
+        async with lock:  # of many equal requests one is masked and opened, the others find it
+            entry = await self._find(asked, digest)
+            return (entry, "") if entry is not None else await self._open(asked, digest, await asked.view())
+
+    async def _open(self, asked: Asked, digest: str, view: View) -> tuple[Entry, str]:
         async with self._one_at_a_time:
-            entry = await self._find(asked, digest, locked=True)
-            if entry is not None:
-                return entry, ""
             await self._check_limits(asked)
             members = digests.member_hmacs(asked.facts, self.key)
             differs = await self._near_miss(asked, members)

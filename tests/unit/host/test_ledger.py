@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-from dataclasses import replace
 
 import pytest
 
@@ -15,7 +14,6 @@ from addons.host.ledger import LogLedger
 from tests.parts.approval import Keys, Room, fine, one_of, person, snapshot
 
 BOB, CAROL = person("bob"), person("carol")
-NAMES = ("ledger", "clock", "config")
 
 
 class Gateway:
@@ -42,7 +40,7 @@ class Gateway:
 
     async def vote(self, ident, who, effect="approve"):
         (row,) = await self.log.rows("approval", {"id": ident})
-        return await self.room.desk.decide(replace(self.room.vote(ident, who, effect), digest=row["digest"]))
+        return await self.room.desk.decide(self.room.vote(ident, who, effect, digest=row["digest"]))
 
 
 @pytest.fixture

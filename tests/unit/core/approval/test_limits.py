@@ -28,6 +28,7 @@ async def test_the_same_request_many_times_is_one_row():
         *(room.desk.hold(room.asked(f"flow-{i}", at_once=True), room.alive(f"flow-{i}")) for i in range(500)), return_exceptions=True
     )
     assert {result.code for result in results} == {"approval-pending"}
+    assert room.views == 1
     assert len(room.ledger.tables["approval"]) == 1
 
 
