@@ -8,10 +8,13 @@ Pages and the command line both use `visible`; HTML escaping comes after it and 
 
 import re
 import unicodedata
+from functools import lru_cache
 
 # Letters of other alphabets that most fonts draw like a Latin one (a small part of Unicode's confusables.txt, UTS 39).
 LOOKALIKES = frozenset("аеорсухіјѕһԁӏԛԝАВЕЅІЈКМНОРСТУХԌανορΑΒΕΖΗΙΚΜΝΟΡΤΥΧ")
+LOOKALIKE = re.compile(f"[{''.join(sorted(LOOKALIKES))}]")
 PLAIN = re.compile(r"[\x20-\x7e]*")
+SPECIAL = re.compile(r"[^\x20-\x7e]+")
 WORD = re.compile(r"\w+")
 # Cc control, Cf format (bidi, zero-width, tags), Co private, Cs surrogate, Cn unassigned, Zl/Zp separators
 HIDDEN = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
@@ -23,18 +26,7 @@ def visible(text: str, keep: str = "") -> str:
     """Return the text on which nothing is hidden. Characters in `keep` (a newline) stay as they are."""
     if PLAIN.fullmatch(text):
         return text
-    suspicious = _confusable_positions(text)
-    marks = 0
-    shown: list[str] = []
-    for at, char in enumerate(text):
-        marks = marks + 1 if unicodedata.combining(char) else 0
-        if char in keep:
-            shown.append(char)
-        elif at in suspicious or marks > MAX_MARKS or _is_hidden(char):
-            shown.append(_escape(char))
-        else:
-            shown.append(char)
-    return "".join(shown)
+    return SPECIAL.sub(lambda run: _shown(run.group(), keep), _without_lookalikes(text))
 
 
 def visible_lines(text: str) -> list[str]:
@@ -42,9 +34,24 @@ def visible_lines(text: str) -> list[str]:
     return [visible(line.replace("\t", "    ")) for line in text.split("\n")]
 
 
+def _shown(run: str, keep: str) -> str:
+    """A run of characters beyond printable ASCII: each as it is, or as its escape."""
+    shown: list[str] = []
+    marks = 0
+    for char in run:
+        drawn, is_mark = _drawn(char)
+        marks = marks + 1 if is_mark else 0
+        shown.append(char if char in keep else _escape(char) if marks > MAX_MARKS else drawn)
+    return "".join(shown)
+
+
+@lru_cache(maxsize=1 << 16)
+def _drawn(char: str) -> tuple[str, bool]:
+    """What stands for this character, and whether it is drawn on the letter before it."""
+    return (_escape(char) if _is_hidden(char) else char), unicodedata.combining(char) != 0
+
+
 def _is_hidden(char: str) -> bool:
-    if char == " ":
-        return False
     category = unicodedata.category(char)
     if category in HIDDEN or char in BLANK_LETTERS or category == "Zs":
         return True
@@ -64,18 +71,22 @@ def _styled_ascii(char: str) -> bool:
     return plain != "" and len(plain) <= 2 and plain.isascii()
 
 
-def _confusable_positions(text: str) -> set[int]:
-    """Where a letter could be taken for a Latin one: lookalikes beside Latin letters, or a word made of nothing else."""
-    found: set[int] = set()
-    for word in WORD.finditer(text):
-        places = [at for at in range(*word.span()) if text[at] in LOOKALIKES]
-        letters = [char for char in word.group() if char.isalpha()]
-        has_latin = any(_is_latin(char) for char in letters)
-        if places and (has_latin or len(places) == len(letters)):
-            found.update(places)
-    return found
+def _without_lookalikes(text: str) -> str:
+    """Escape letters that could be taken for Latin ones: beside Latin letters, or in a word made of nothing else."""
+    return WORD.sub(lambda word: _plain_word(word.group()), text) if LOOKALIKE.search(text) else text
 
 
+def _plain_word(word: str) -> str:
+    if not LOOKALIKE.search(word):
+        return word
+    letters = [char for char in word if char.isalpha()]
+    only_lookalikes = all(char in LOOKALIKES for char in letters)
+    if not only_lookalikes and not any(_is_latin(char) for char in letters):
+        return word
+    return LOOKALIKE.sub(lambda found: _escape(found.group()), word)
+
+
+@lru_cache(maxsize=1 << 16)
 def _is_latin(char: str) -> bool:
     return unicodedata.name(char, "").startswith("LATIN")
 

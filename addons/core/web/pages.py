@@ -5,6 +5,7 @@ token was made for this browser's session, `Origin` is this very address, and th
 the same origin. After a form the browser is sent on (303), so that reloading does not repeat it.
 """
 
+import asyncio
 import re
 from dataclasses import dataclass, replace
 from urllib.parse import quote, urlencode, urlsplit
@@ -153,7 +154,8 @@ def routes(services: ControlServices, access: Access, pages: Pages) -> APIRouter
         if visit is None:
             return _to_sign_in("/approvals")
         cards = await desk.cards(voter_of(visit.principal), limit=LIST_LENGTH, before=before)
-        return pages.page("list", common(services, visit) | grouped([named(card, services.snapshot()) for card in cards]))
+        values = common(services, visit) | grouped([named(card, services.snapshot()) for card in cards])
+        return await asyncio.to_thread(pages.page, "list", values)
 
     @router.get("/approvals/{approval_id}")
     async def card_page(request: Request, approval_id: str) -> Response:
@@ -161,7 +163,7 @@ def routes(services: ControlServices, access: Access, pages: Pages) -> APIRouter
         if visit is None:
             return _to_sign_in(f"/approvals/{approval_id}")
         card = await desk.card(approval_id, voter_of(visit.principal))
-        return _card(services, pages, visit, card)
+        return await asyncio.to_thread(_card, services, pages, visit, card)
 
     @router.post("/approvals/{approval_id}")
     async def decide(request: Request, approval_id: str) -> Response:
@@ -175,7 +177,7 @@ def routes(services: ControlServices, access: Access, pages: Pages) -> APIRouter
             if error.status == NotFound().status:
                 raise
             card = await desk.card(approval_id, voter_of(visit.principal))
-            return _card(services, pages, visit, card, error, fields.get("reason", ""))
+            return await asyncio.to_thread(_card, services, pages, visit, card, error, fields.get("reason", ""))
         return RedirectResponse(f"/approvals/{quote(approval_id, safe='')}", 303)
 
     return router
@@ -227,7 +229,7 @@ def problem_page(services: ControlServices, pages: Pages, error: GuardhouseError
     return pages.page("problem", common(services, None) | {"problem": problem.body}, problem.status, headers)
 
 
-def _card(
+def _card(  # in a thread: a body of a mebibyte takes a moment to draw
     services: ControlServices, pages: Pages, visit: Visit, card: Card, error: GuardhouseError | None = None, reason: str = ""
 ) -> Response:
     asker = f"{card.principal['issuer']}:{card.principal['subject']}"

@@ -37,18 +37,17 @@ def shown(value: Any) -> Any:
 
 def marked(value: Any) -> Markup:
     """Text with its escapes set apart, HTML-escaped."""
-    text = visible(str(value))
-    parts: list[Markup] = []
-    end = 0
-    for found in ESCAPES.finditer(text):
-        parts += [Markup.escape(text[end : found.start()]), Markup('<span class="escape">{}</span>').format(found.group())]
-        end = found.end()
-    return Markup().join([*parts, Markup.escape(text[end:])])
+    return _set_apart(visible(str(value)))
 
 
 def block(value: Any) -> Markup:
     """Text of several lines, each marked; only a line feed ends a line."""
-    return Markup("\n").join(marked(line) for line in visible_lines(str(value)))
+    return _set_apart("\n".join(visible_lines(str(value))))
+
+
+def _set_apart(text: str) -> Markup:
+    """HTML-escape first: that leaves escapes of ours as they are, since they are letters, digits and a backslash."""
+    return Markup(ESCAPES.sub(r'<span class="escape">\g<0></span>', str(Markup.escape(text))))
 
 
 def moment(value: Any) -> str:
