@@ -230,6 +230,7 @@ class JsonMasker:
     def __init__(self, tools: Tools) -> None:
         self.tools = tools
         self.leaf = LeafMasker(tools, self._nested)
+        self._names: dict[str, str | None] = {}
 
     def mask(self, body: bytes) -> bytes:
         """The masked document; the same object when nothing was masked."""
@@ -274,7 +275,7 @@ class JsonMasker:
         if choice is None and tells_number("CREDIT_CARD", text) and CARD_WORDS.intersection(key_words.words(site.key)):
             choice = self.tools.view.choose("CREDIT_CARD", 1.0, text, active)
         if choice is None and leaf.kind == "number" and active:
-            choice = next((hit.choice for hit in self.leaf.whole(text, site, active) if tells_number(hit.span.info_type, text)), None)
+            choice = next((hit.choice for hit in self.leaf.whole(text, site) if tells_number(hit.span.info_type, text)), None)
         if choice is None or choice.rule.transform == "keep":
             return None
         new = b"0" if leaf.kind == "number" else b"null"
@@ -305,6 +306,11 @@ class JsonMasker:
 
     def _rename(self, key: str) -> str | None:
         """The masked form of a key that is itself a value (an e-mail, a card number, a credential)."""
+        if key not in self._names:
+            self._names[key] = self._masked_key(key)
+        return self._names[key]
+
+    def _masked_key(self, key: str) -> str | None:
         mode = self.tools.view.keys_of_objects
         if mode == "keep" or not looks_like_value(key) or self.tools.transformer.marks.is_mark(key):
             return None

@@ -7,16 +7,18 @@ of each. A mark of ours inside a text is left as it is, so masking twice changes
 import base64
 import binascii
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from addons.core.config.model import Profile
+from addons.core.config.model import FieldRule, Profile
 from addons.core.masking.detector import Detector, Sight, by_key
 from addons.core.masking.pseudonym import Place
 from addons.core.masking.receipt import Tally
 from addons.core.masking.rules import Choice, MaskView, strictest
 from addons.core.masking.spans import Span, union
 from addons.core.masking.transforms import Transformer
+
+type Rules = list[tuple[Profile, FieldRule]]
 
 MAX_LEVELS = 4  # JSON in base64 in JSON ...: deeper is scanned as text
 FULL = 1.0
@@ -49,7 +51,6 @@ class Tools:
     place: Place
     tally: Tally
     alive: Callable[[], None]
-    scan_all: bool = False  # text bodies: no shape is harmless
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,43 +73,55 @@ class LeafMasker:
         self.tools.alive()
         if not text or self.tools.transformer.marks.is_mark(text):
             return None
-        active = self.tools.view.active(site.pointer)
+        view = self.tools.view
+        active = view.active(site.pointer)
         if not active:
             return None
-        hits = self.whole(text, site, active)
+        rules = self._rules(site, active)
+        sight = self._sight(site, active, rules)
+        hits = self._whole(text, site, active, rules, sight)
         if not hits and not named and site.level < MAX_LEVELS:
             inner = self._inside(text, site)
             if inner is not None:
                 return inner if inner != text else None
-        return self._replace(text, hits or self._parts(text, site, active, named), site)
+        return self._replace(text, hits or self._parts(text, sight, active, named), site)
 
-    def named(self, text: str, site: Site) -> list[Hit]:
-        """The hit of a text that its name tells; none for a mark of ours."""
+    def whole(self, text: str, site: Site) -> list[Hit]:
+        """The one hit of a text that is masked whole: a field rule, a Secret's data, a telling key. None for a mark of ours."""
         active = self.tools.view.active(site.pointer)
-        return [] if self.tools.transformer.marks.is_mark(text) or not active else self.whole(text, site, active)
+        if not active or self.tools.transformer.marks.is_mark(text):
+            return []
+        rules = self._rules(site, active)
+        return self._whole(text, site, active, rules, self._sight(site, active, rules))
 
     def find(self, text: str, site: Site) -> list[Hit]:
         """What would be masked in a plain string, without looking inside it."""
         active = self.tools.view.active(site.pointer)
-        return (self.whole(text, site, active) or self._parts(text, site, active)) if active else []
-
-    def whole(self, text: str, site: Site, active: tuple[Profile, ...]) -> list[Hit]:
-        """The one hit of a text that is masked whole: a field rule, a Secret's data, a telling key."""
-        view = self.tools.view
-        if view.has_fields and (best := self.field_choice(site, active)) is not None:
-            return [Hit(Span(0, len(text), best.rule.info_type, FULL, "key"), best)]
-        span = Span(0, len(text), "SECRET", FULL, "key") if site.in_secret else by_key(text, self._sight(site, active))
-        choice = view.choose(span.info_type, span.score, text, active) if span else None
-        return [Hit(span, choice)] if span and choice else []
+        if not active:
+            return []
+        rules = self._rules(site, active)
+        sight = self._sight(site, active, rules)
+        return self._whole(text, site, active, rules, sight) or self._parts(text, sight, active)
 
     def field_choice(self, site: Site, active: tuple[Profile, ...]) -> Choice | None:
         """What the field rules say of this place, None when they say nothing or only `scan`."""
-        rules = self.tools.view.field_rules(site.pointer, site.key, active)
-        return strictest([Choice(rule.rule, profile.name) for profile, rule in rules if rule.rule is not None])
+        return chosen_by_field(self._rules(site, active))
 
-    def _parts(self, text: str, site: Site, active: tuple[Profile, ...], named: Sequence[Hit] = ()) -> list[Hit]:
+    def _rules(self, site: Site, active: tuple[Profile, ...]) -> Rules:
+        return self.tools.view.field_rules(site.pointer, site.key, active) if self.tools.view.has_fields else []
+
+    def _whole(self, text: str, site: Site, active: tuple[Profile, ...], rules: Rules, sight: Sight) -> list[Hit]:
+        if rules and (best := chosen_by_field(rules)) is not None:
+            return [Hit(Span(0, len(text), best.rule.info_type, FULL, "key"), best)]
+        span = Span(0, len(text), "SECRET", FULL, "key") if site.in_secret else by_key(text, sight)
+        choice = self.tools.view.choose(span.info_type, span.score, text, active) if span else None
+        return [Hit(span, choice)] if span and choice else []
+
+    def _parts(self, text: str, sight: Sight, active: tuple[Profile, ...], named: Sequence[Hit] = ()) -> list[Hit]:
         view = self.tools.view
-        spans = self.tools.detector.spans(text, self._sight(site, active), self.tools.alive)
+        spans = self.tools.detector.spans(text, sight, self.tools.alive)
+        if not spans and not named:
+            return []
         marks = list(self.tools.transformer.marks.find(text))
         kept = [hit.span for hit in named]
         chosen = {hit.span: hit.choice for hit in named}
@@ -119,37 +132,22 @@ class LeafMasker:
             if choice is not None:
                 kept.append(span)
                 chosen[span] = choice
-        merged = union(kept)
-        return [Hit(span, self._choice_in(span, chosen)) for span in merged]
+        return [Hit(span, _choice_in(span, chosen)) for span in union(kept)]
 
-    @staticmethod
-    def _choice_in(merged: Span, chosen: dict[Span, Choice]) -> Choice:
-        """The winner's own rule, unless a stricter one of the same type covers the place."""
-        same = [
-            choice
-            for span, choice in chosen.items()
-            if span.info_type == merged.info_type and span.start < merged.end and merged.start < span.end
-        ]
-        best = strictest(same)
-        assert best is not None
-        return best
-
-    def _sight(self, site: Site, active: tuple[Profile, ...]) -> Sight:
+    def _sight(self, site: Site, active: tuple[Profile, ...], rules: Rules) -> Sight:
         view = self.tools.view
-        scan = self.tools.scan_all or (view.has_fields and any(rule.scan for _, rule in view.field_rules(site.pointer, site.key, active)))
+        scan = bool(rules) and any(rule.scan for _, rule in rules)
         types = view.info_types if len(active) == len(view.profiles) else frozenset(name for one in active for name in one.entities)
         return Sight(site.key, site.near_person, types, view.hex, scan)
 
     def _inside(self, text: str, site: Site) -> str | None:
-        deeper = replace(site, level=site.level + 1, root=site.root or (site.pointer, 0))
-        if text.lstrip()[:1] in ("{", "["):
-            return self._nested(text, deeper)
-        if _BASE64.fullmatch(text) is None:
-            return None
-        decoded = decode_base64(text)
+        pointer, base = site.root or (site.pointer, 0)
+        if text[0] in "{[ \t\r\n" and text.lstrip()[:1] in ("{", "["):
+            return self._nested(text, replace(site, level=site.level + 1, root=(pointer, base)))
+        decoded = decode_base64(text) if _BASE64.fullmatch(text) else None
         if decoded is None:
             return None
-        masked = self.mask(decoded, replace(deeper, key="", root=(deeper.root[0], -1) if deeper.root else None))
+        masked = self.mask(decoded, replace(site, level=site.level + 1, key="", root=(pointer, -1)))
         return None if masked is None else encode_base64(masked, text)
 
     def _replace(self, text: str, hits: list[Hit], site: Site) -> str | None:
@@ -192,6 +190,21 @@ class LeafMasker:
         if site.in_secret and site.pointer.rpartition("/")[0].endswith("/data"):
             return encode_base64(mark, "====")
         return mark
+
+
+def chosen_by_field(rules: Rules) -> Choice | None:
+    """The strictest of the field rules that say what a place becomes."""
+    return strictest([Choice(rule.rule, profile.name) for profile, rule in rules if rule.rule is not None])
+
+
+def _choice_in(merged: Span, chosen: Mapping[Span, Choice]) -> Choice:
+    """The winner's own rule, unless a stricter one of the same type covers the place."""
+    same = [
+        one for span, one in chosen.items() if span.info_type == merged.info_type and span.start < merged.end and merged.start < span.end
+    ]
+    best = strictest(same)
+    assert best is not None
+    return best
 
 
 def decode_base64(text: str) -> str | None:

@@ -58,14 +58,14 @@ class MarkMaker:
             for match in MARK.finditer(text):
                 if self._is_ours(match[1], match[2]):
                     yield FoundMark(match.start(), match.end())
-        if EMAIL_DOMAIN in text.lower():
-            for match in EMAIL_FORM.finditer(text.lower()):
+        if "@" in text and EMAIL_DOMAIN in (lower := text.lower()) and len(lower) == len(text):
+            for match in EMAIL_FORM.finditer(lower):
                 if self._is_ours(f"MASKED:EMAIL_ADDRESS:{match[1].upper()}", match[2].upper()):
                     yield FoundMark(match.start(), match.end())
 
     def is_mark(self, text: str) -> bool:
         """Whether the whole text is one mark of ours."""
-        return any(found.start == 0 and found.end == len(text) for found in self.find(text))
+        return len(text) < 80 and any(found.start == 0 and found.end == len(text) for found in self.find(text))
 
     def _is_ours(self, inner: str, check: str) -> bool:
         return any(hmac.compare_digest(self._check(key, inner), check) for key in self._keys)

@@ -8,7 +8,7 @@ becomes, the stricter transform wins.
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from addons.core.config.model import EntityRule, FieldRule, Masking, MaskLimits, Profile, Snapshot
@@ -45,11 +45,14 @@ class MaskView:
     pass_media: tuple[str, ...]
     on_unmaskable: str
     digest: str
-    has_fields: bool = field(default=False)
+    has_fields: bool = False
+    has_exempt: bool = False
 
     def active(self, pointer: str) -> tuple[Profile, ...]:
         """The profiles that do not exempt this place."""
-        return tuple(one for one in self.profiles if not any(path_matches(glob, pointer) for glob in one.exempt))
+        if not self.has_exempt:
+            return self.profiles
+        return tuple(one for one in self.profiles if not (one.exempt and any(path_matches(glob, pointer) for glob in one.exempt)))
 
     def field_rules(self, pointer: str, key: str, active: Iterable[Profile]) -> list[tuple[Profile, FieldRule]]:
         """The field rules of the active profiles that name this place."""
@@ -81,9 +84,16 @@ def glob_pattern(glob: str) -> re.Pattern[str]:
     return re.compile(text.replace("/.*/", "/(?:.*/)?"), re.DOTALL)
 
 
+@lru_cache(maxsize=1024)
+def literal_end(glob: str) -> str:
+    """What every pointer under this glob ends with; empty when the last segment has a star."""
+    last = glob.rpartition("/")[2]
+    return "" if "*" in last else "/" + last
+
+
 def path_matches(glob: str, pointer: str) -> bool:
     """Whether a JSON pointer lies under this glob."""
-    return glob_pattern(glob).fullmatch(pointer) is not None
+    return pointer.endswith(literal_end(glob)) and glob_pattern(glob).fullmatch(pointer) is not None
 
 
 def names_place(rule: FieldRule, pointer: str, key: str) -> bool:
@@ -163,6 +173,7 @@ def _make(masking: Masking, service: str, names: tuple[str, ...]) -> MaskView:
         on_unmaskable="block" if answer == "pass" and has_secret else answer,
         digest=digest,
         has_fields=any(one.fields for one in profiles),
+        has_exempt=any(one.exempt for one in profiles),
     )
 
 

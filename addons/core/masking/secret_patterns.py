@@ -148,6 +148,18 @@ _SCHEME = re.compile(r"(?i)(?<![a-z0-9])(?:bearer|basic|negotiate|apikey|token)[
 _PLAIN = frozenset({"null", "none", "true", "false", "undefined", "nil", "bearer", "basic", "required", "optional", "string", "redacted"})
 
 
+_BY_LITERAL = tuple((literal, row) for row in FORMATS for literal in row.literals)
+_LONG_WORD = re.compile(r"\S{18}")  # no format is shorter
+
+
+def _candidates(text: str) -> list[SecretFormat]:
+    """The rows whose literal is in the text."""
+    if _LONG_WORD.search(text) is None and "-----BEGIN" not in text:
+        return []
+    found = [row for literal, row in _BY_LITERAL if literal in text]
+    return list(dict.fromkeys(found)) if len(found) > 1 else found
+
+
 @dataclass(frozen=True, slots=True)
 class SecretHit:
     """A piece of text that is, or holds, a credential."""
@@ -159,9 +171,7 @@ class SecretHit:
 
 def find(text: str) -> Iterator[SecretHit]:
     """Every credential in `text`; hits may overlap."""
-    for row in FORMATS:
-        if not any(literal in text for literal in row.literals):
-            continue
+    for row in _candidates(text):
         for match in row.expression.finditer(text):
             if row.check is None or row.check(match[0]):
                 yield SecretHit(match.start(), match.end(), row.name)

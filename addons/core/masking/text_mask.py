@@ -63,7 +63,7 @@ class TextMasker:
                 if key_words.family(name) is None and not self.tools.view.has_fields:
                     continue
                 inner = replace(site, key=name, pointer=f"/{name}")
-                for hit in self.leaf.named(match[2], inner):
+                for hit in self.leaf.whole(match[2], inner):
                     moved = replace(hit.span, start=hit.span.start + match.start(2), end=hit.span.end + match.start(2))
                     hits.append(replace(hit, span=moved))
         return hits

@@ -1,6 +1,7 @@
 """Values hidden in encodings, odd structure and odd order: none leaves in clear, in any spelling."""
 
 import base64
+import contextlib
 import json
 import urllib.parse
 
@@ -59,14 +60,10 @@ def decodings(text: str, depth: int = 5) -> set[str]:
     more = {urllib.parse.unquote(text), html.unescape(text), re.sub("[\u200b\u00ad]", "", text)}
     more.add(re.sub(r"\\u([0-9a-f]{4})", lambda m: chr(int(m[1], 16)), text))
     more.add("".join(chr(ord(char) - 0xFEE0) if "\uff01" <= char <= "\uff5e" else char for char in text))
-    try:
+    with contextlib.suppress(ValueError):
         more.update(leaf for leaf in leaves(json.loads(text)))
-    except ValueError:
-        pass
-    try:
+    with contextlib.suppress(ValueError):
         more.add(base64.b64decode(text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4), validate=True).decode())
-    except ValueError:
-        pass
     for one in more - seen:
         seen |= decodings(one, depth - 1)
     return seen
