@@ -67,6 +67,8 @@ def _term(found: re.Match[str]) -> Term:
     facet, value = found[1] or "", found[2] if found[2] is not None else found[3]
     if facet and facet not in FACETS and not facet.startswith("attr."):
         raise QueryError(f"There is no facet {facet!r}. Facets are: {', '.join(FACETS)}, attr.<name>.")
+    if not facet and value.endswith(":") and value[:-1] in FACETS:
+        facet, value = value[:-1], ""
     if not value:
         raise QueryError(f"The facet {facet!r} has no value." if facet else "An empty word finds nothing.")
     return Term(facet, value)
