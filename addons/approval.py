@@ -9,25 +9,23 @@ between the flow and the desk. Loaded alone it has an empty Runtime, so it refus
 """
 
 import asyncio
-import json
 from weakref import WeakKeyDictionary
 
 from mitmproxy import connection, http
 
 from addons.core import exchange
-from addons.core.approval import policy, prefer, terms
+from addons.core.approval import prefer
 from addons.core.approval.desk import Desk
-from addons.core.approval.hold import Asked, Pending, ask_again
+from addons.core.approval.hold import Pending
 from addons.core.approval.prefer import Preference
 from addons.core.approval.recovery import recover
-from addons.core.approval.signals import InThread, SignalBox, prepare
+from addons.core.approval.signals import SignalBox, prepare
 from addons.core.config.model import Reference, Snapshot
-from addons.core.errors import GuardhouseError, PolicyDeniedError, ValidationError, problem_of
+from addons.core.errors import GuardhouseError, ValidationError
 from addons.core.exchange import Effect, Exchange
-from addons.core.policy.evaluate import decide
 from addons.host import gate
-from addons.host.facts import masked_view, request_facts
 from addons.host.fail_closed import answer, guard, settled
+from addons.host.held import accepted, alive, asked_of, judged_again
 from addons.host.ledger import LogLedger
 from addons.host.periodic import Periodic
 from addons.host.runtime import Runtime
@@ -76,10 +74,9 @@ class Approval:
             return
         if flow.request.trailers:
             raise ValidationError("A request that people decide on has no trailers. Send them as headers.")
-        self._judge_again(flow, record)
-        preference = self.preferences.get(flow, Preference())
-        desk = self._desk()
-        asked = self._asked(flow, record, preference)
+        desk, preference = self._desk(), self.preferences.get(flow, Preference())
+        judged_again(self.runtime, desk, flow, record)
+        asked = asked_of(self.runtime, flow, record, preference)
         try:
             hold = await desk.hold(asked, lambda: alive(flow))
         except Pending as ticket:
@@ -88,7 +85,7 @@ class Approval:
             answer(flow, accepted(ticket, record.id))
             return
         self._require_still(flow, record)
-        if self._judge_again(flow, record) != hold.digest:
+        if judged_again(self.runtime, desk, flow, record) != hold.digest:
             await desk.changed(hold.id)
         record = exchange.read(flow.metadata)
         record.hold = hold
@@ -114,27 +111,6 @@ class Approval:
         if record.hold is not None:
             await self._desk().outcome(record.hold.id, record.id, outcome, status)
 
-    def _asked(self, flow: http.HTTPFlow, record: Exchange, preference: Preference) -> Asked:
-        snapshot, principal, decision = self.runtime.snapshot_of(flow), record.principal, record.decision
-        redactor = self.runtime.redactor
-        if principal is None or decision is None or redactor is None:
-            raise GuardhouseError(detail="a hold without principal, decision or redactor")
-        return Asked(
-            flow_id=record.id,
-            client_id=flow.client_conn.id,
-            facts=request_facts(flow, snapshot),
-            principal=principal,
-            excluded=policy.four_eyes(principal, snapshot.gateway.identity),
-            terms=terms.merged(snapshot, decision.approvals),
-            masks=decision.masks,
-            body_size=len(flow.request.raw_content or b""),
-            session_id=record.session_id,
-            trace_id=None if record.trace is None else record.trace.trace_id,
-            view=lambda: masked_view(flow, record, redactor),
-            wait=preference.wait,
-            at_once=preference.respond_async,
-        )
-
     def _require_still(self, flow: http.HTTPFlow, record: Exchange) -> None:
         """Released: the client is still there, and its identity still good."""
         if not alive(flow):
@@ -143,26 +119,12 @@ class Approval:
             raise GuardhouseError(detail="no identity after the hold")
         self.runtime.identity.still_good(record.principal, self.runtime.snapshot_of(flow))
 
-    def _judge_again(self, flow: http.HTTPFlow, record: Exchange) -> str:
-        """The digest of the request as it stands, which the newest rules still hold for the same reasons."""
-        newest, clock = self._newest(), self.runtime.clock
-        if clock is None:
-            raise GuardhouseError(detail="no clock")
-        decision = decide(newest, record, clock.now())
-        if decision.effect is Effect.DENY:
-            raise PolicyDeniedError(detail="denied by the newest rules: " + " ".join(decision.rules), extra={"rules": list(decision.rules)})
-        pinned = self._desk().digest_of(request_facts(flow, self.runtime.snapshot_of(flow)))
-        now = self._desk().digest_of(request_facts(flow, newest, decision=decision))
-        if decision.effect is not Effect.HOLD or now != pinned:
-            raise ask_again("the newest rules, terms or target are others")
-        return now
-
     def _watch_files(self, desk: Desk, snapshot: Snapshot) -> None:
         signals, clock = snapshot.approvals.signals, self.runtime.clock
         if signals.directory is None or clock is None:
             return
         prepare(signals.directory)
-        box = SignalBox(signals.directory, desk.decide, desk.book.alert, Threaded())
+        box = SignalBox(signals.directory, desk.decide, desk.book.alert)
         looking = Periodic("the signal folder", clock, lambda: signals.poll_interval, lambda: box.poll(self._newest().approvals))
         looking.start()
         self.runtime.on_close("the signal folder", looking.stop)
@@ -196,25 +158,6 @@ class Approval:
         if self.runtime.secrets is None:
             raise GuardhouseError(detail="no secrets")
         return self.runtime.secrets.resolve(reference).reveal()
-
-
-class Threaded(InThread):
-    """Disk work in a thread."""
-
-    async def __call__(self, function, *args):  # type: ignore[no-untyped-def]  # as InThread
-        return await asyncio.to_thread(function, *args)
-
-
-def alive(flow: http.HTTPFlow) -> bool:
-    """Somebody still waits for the answer of this flow, and nothing has answered it."""
-    return flow.client_conn.connected and not gate.of(flow).gone and not settled(flow) and flow.error is None
-
-
-def accepted(ticket: Pending, request_id: str) -> http.Response:
-    """202 for a caller who asked not to wait (RFC 7240 section 4.1)."""
-    problem = problem_of(ticket, request_id)
-    headers = {**problem.headers, "Location": str(ticket.ticket["status_url"]), "Preference-Applied": "respond-async"}
-    return http.Response.make(202, json.dumps({**problem.body, "status": 202}, ensure_ascii=False) + "\n", headers)
 
 
 addons = [guard(Approval(Runtime()))]

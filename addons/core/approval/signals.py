@@ -7,6 +7,7 @@ are ours alone. Files are moved by renaming onto a free name there: a hard link 
 design had it, is forbidden by the kernel of most machines (`fs.protected_hardlinks`).
 """
 
+import asyncio
 import contextlib
 import os
 import re
@@ -141,21 +142,19 @@ class SignalBox:
         directory: Path,
         decide: Callable[[Vote], Awaitable[Any]],
         refused: Callable[[str, str, str], Awaitable[None]],
-        thread: "InThread",
     ) -> None:
         self.directory = directory
         self.decide = decide
         self.refused = refused
-        self.thread = thread
 
     async def poll(self, approvals: Approvals) -> None:
         """Take what lies there."""
-        for name in await self.thread(names, self.directory):
+        for name in await asyncio.to_thread(names, self.directory):
             await self._take(name, approvals)
 
     async def _take(self, name: str, approvals: Approvals) -> None:
         try:
-            signal = await self.thread(read, self.directory, name, approvals.signals.approvers)
+            signal = await asyncio.to_thread(read, self.directory, name, approvals.signals.approvers)
             await self.decide(_vote(signal, approvals))
         except FileNotFoundError:
             return
@@ -168,19 +167,12 @@ class SignalBox:
                 return  # the store's trouble, not the file's: it stays for the next look
             await self._refuse(name, signal.uid, error.code)
         else:
-            await self.thread(put_away, self.directory, name, DONE, signal.uid)
+            await asyncio.to_thread(put_away, self.directory, name, DONE, signal.uid)
 
     async def _refuse(self, name: str, uid: int | None, why: str) -> None:
-        await self.thread(put_away, self.directory, name, REFUSED, uid)
+        await asyncio.to_thread(put_away, self.directory, name, REFUSED, uid)
         ident = name.partition(".")[0] if NAME.fullmatch(name) else ""
         await self.refused(ident, "signal-refused", why if uid is None else f"owner {uid}: {why}")
-
-
-class InThread:
-    """Runs a function that touches the disk without stopping the loop; `asyncio.to_thread`, or nothing in a test."""
-
-    async def __call__(self, function: Callable[..., Any], *args: Any) -> Any:
-        return function(*args)
 
 
 def _vote(signal: Signal, approvals: Approvals) -> Vote:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from addons.core.approval import signals
-from addons.core.approval.signals import InThread, SignalBox
+from addons.core.approval.signals import SignalBox
 from addons.core.config import model
 from addons.core.errors import ConfigError
 from tests.parts.approval import Room, one_of, snapshot
@@ -27,7 +27,7 @@ class Box:
         settings = replace(config.approvals, people=people, signals=model.Signals(folder, 0.25, known))
         self.room = Room(config=replace(config, approvals=settings))
         signals.prepare(folder)
-        self.box = SignalBox(folder, self.room.desk.decide, self.room.desk.book.alert, InThread())
+        self.box = SignalBox(folder, self.room.desk.decide, self.room.desk.book.alert)
 
     async def held(self):
         self.task = asyncio.create_task(self.room.desk.hold(self.room.asked(), self.room.alive()))
