@@ -140,8 +140,8 @@ def _send(flows: Sequence[http.HTTPFlow], site: _Site, purpose: str | None) -> d
         return {}
     for flow in flows:
         facts = _facts(flow)
-        headers = {site.purpose_header: purpose or str(facts.get("purpose") or "")}
-        replay.retarget(flow, site.gateway, site.hosts.get(str(facts.get("service"))), {k: v for k, v in headers.items() if v})
+        headers = {site.purpose_header: purpose or str(facts.get("guardhouse-purpose") or "")}
+        replay.retarget(flow, site.gateway, site.hosts.get(str(facts.get("guardhouse-service"))), {k: v for k, v in headers.items() if v})
     with tempfile.TemporaryDirectory(prefix="guardhouse-replay-") as folder:
         prepared = _write(Path(folder) / "prepared.flows", flows)
         arguments = ["-q", "-n", "--set", f"confdir={folder}", "-C", str(prepared), "-s", str(HOST_FOLDER / "replay.py")]

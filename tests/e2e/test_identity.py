@@ -1,6 +1,7 @@
 """Identity and credentials through the real gateway: what arrives upstream, what comes back, and what is left behind."""
 
 import itertools
+import json
 import os
 
 import pytest
@@ -18,6 +19,10 @@ RULES = """
     match: {services: [mirror, echo], principals: {kinds: [human, agent]}}
     effect: allow
     audit: RequestResponse
+  - name: deletes-of-mirrors-are-held
+    match: {services: [mirror], access: [delete], principals: {kinds: [human, agent]}}
+    effect: hold
+    approval: one-sre
 """
 NAMES = [
     "X-Remote-User",
@@ -169,6 +174,33 @@ def test_a_rotated_secret_is_used_at_the_next_request_and_a_missing_one_sends_no
         assert len(mirror.seen) == before
     finally:
         put(site.secret, CANARY)
+
+
+def test_a_secret_that_cannot_be_had_uses_no_approval_up(site, mirror):
+    """Row 27: approved, then the secret is missing: 502, nothing sent, and the approval still opens the door once."""
+
+    def delete():
+        return ask(site, "/customers/7", method="DELETE", headers={"Prefer": "wait=0"})
+
+    def sent() -> int:
+        return len([one for one in mirror.seen if one[0] == "DELETE"])
+
+    bob, before = site.token("bob"), sent()
+    assert delete().json["code"] == "approval-pending"
+    card = site.request("GET", site.control + "/v1/approvals", bob).json["approvals"][0]
+    site.secret.unlink()
+    try:
+        vote = json.dumps({"effect": "approve", "digest": card["digest"], "reason": "agreed"}).encode()
+        decision = f"{site.control}/v1/approvals/{card['id']}/decision"
+        decided = site.request("POST", decision, bob, vote, {"Content-Type": "application/json"})
+        assert decided.status == 200, decided.text
+        answer = delete()
+        assert (answer.status, answer.json["code"], sent()) == (502, "credential-unavailable", before)
+    finally:
+        put(site.secret, CANARY)
+    assert (delete().status, sent()) == (200, before + 1)
+    assert delete().json["code"] == "approval-pending"
+    assert sent() == before + 1
 
 
 def test_nothing_that_is_left_behind_holds_a_secret_or_a_token(site, tmp_path):

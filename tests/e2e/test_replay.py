@@ -20,7 +20,7 @@ pytestmark = pytest.mark.e2e
 def recorded(path: str, body: bytes, method: str = "GET") -> flowfile.RecordedFlow:
     flow = harness.live_flow(method, path, response=http.Response.make(200, body, {"Content-Type": "application/json"}))
     packed = skeleton.strip(flow.get_state(), lambda text: text)
-    return flowfile.RecordedFlow(flow.id, packed, b"", body, {"service": "crm", "purpose": "demo/tour"})
+    return flowfile.RecordedFlow(flow.id, packed, b"", body, {"guardhouse-service": "crm", "guardhouse-purpose": "demo/tour"})
 
 
 @pytest.fixture(scope="module")
