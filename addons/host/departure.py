@@ -23,6 +23,7 @@ from addons.host.gate import Gate
 from addons.host.refusals import settled
 from addons.host.runtime import Runtime
 
+NO_UPGRADE = "Guardhouse does not carry WebSocket or another upgrade yet. Send an ordinary request."
 RULES_CHANGED = "The rules changed while this request was on its way. Send it again."
 
 
@@ -41,6 +42,8 @@ class Departure:
         snapshot = self.runtime.snapshot_of(flow)
         require_steps(door)
         require_unchanged(flow, door)
+        if "upgrade" in flow.request.headers:
+            raise GuardhouseError(NO_UPGRADE, code="not-supported", detail="an upgrade was asked for")
         if listeners.is_tls_missing(flow, snapshot) and not flow.is_replay:
             raise GuardhouseError(detail="cleartext on a TLS listener, or no listener of ours")
         self._require_identity(record, snapshot)

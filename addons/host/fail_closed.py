@@ -16,6 +16,7 @@ from typing import Any
 
 from mitmproxy import flow as mitmflow
 from mitmproxy import http
+from mitmproxy.net.http.http1 import connection_close
 
 from addons.core import exchange
 from addons.core.clock import SystemClock, uuid7
@@ -190,13 +191,17 @@ def open_record(runtime: Runtime, flow: mitmflow.Flow) -> Gate:
         return known
     clock = runtime.clock or SystemClock()
     snapshot = runtime.snapshot
-    fresh = Gate(snapshot=snapshot)
+    fresh = Gate(snapshot=snapshot, closes=isinstance(flow, http.HTTPFlow) and _asks_to_close(flow.request))
     gate.put(flow, fresh)
     runtime.open_flows.add(flow)
     flow.metadata.pop(exchange.KEY, None)
     record = Exchange(id=uuid7(clock), started_at=clock.now(), snapshot=snapshot.digest if snapshot else "")
     exchange.write(flow.metadata, record)
     return fresh
+
+
+def _asks_to_close(request: http.Request) -> bool:
+    return not request.is_http2 and connection_close(request.http_version, request.headers)
 
 
 def raise_if_stopping() -> None:

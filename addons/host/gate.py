@@ -26,6 +26,7 @@ class Gate:
     scrub: tuple[bytes, ...] = ()  # the injected secret in every spelling, to be removed from answers
     intent_seq: int | None = None  # the durable intent
     departed: bool = False  # the only door out was passed
+    closes: bool = False  # an HTTP/1 client asked for `Connection: close`, which is stripped before the upstream sees it
     gone: bool = False  # the client left or reset its stream: nothing may be sent for it any more
     receipt: bool = False  # masking.Apply has seen the whole answer
     received: Mapping[str, str | int] | None = None  # HMAC and length of the raw answer, before masking

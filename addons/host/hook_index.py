@@ -88,6 +88,8 @@ class HookIndex:
                 self._failed(name, arguments, type(error).__name__)
         if name in LAST_NETS:
             last_net(name, arguments[0])
+            if name == "response":
+                close_if_asked(arguments[0])
 
     def _names(self, event: hooks.Hook) -> tuple[str, ...]:
         kind = type(event)
@@ -137,6 +139,13 @@ def last_net(hook: str, flow: mitmflow.Flow) -> None:
         refuse(flow, MaskingError(code="masking-missing", detail="response streaming was turned on"))
     elif hook == "response" and not door.receipt:
         refuse(flow, MaskingError(code="masking-missing", detail="no receipt after the last response hook"))
+
+
+def close_if_asked(flow: mitmflow.Flow) -> None:
+    """`Connection` is a matter of each connection: it does not go upstream, and what the client asked for is still done."""
+    door = gate.find(flow)
+    if door is not None and door.closes and isinstance(flow, http.HTTPFlow) and flow.response is not None:
+        flow.response.headers["Connection"] = "close"
 
 
 def install(runtime: Runtime) -> HookIndex:

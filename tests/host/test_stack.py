@@ -1,0 +1,146 @@
+"""The real stack in a real mitmdump, with the example of `policies/` on ports of its own (acceptance 1, 11, 13, 18)."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from addons.host.fail_closed import hooks_of
+from tests.parts.host_gateway import ROOT, Gateway, free_port, mitmdump, wait_for
+
+pytestmark = pytest.mark.e2e
+
+PORTS = ("8442", "8443", "8444", "8445", "8446")
+KINDS = ("Exception", "OptionsError", "CancelledError")
+GUARDHOUSE = Path(sys.executable).parent / "guardhouse"
+
+
+def steps() -> list[tuple[str, str]]:
+    """Each flow hook of each shell of the real stack."""
+    import addons.stack
+
+    found = []
+    for addon in addons.stack.addons:
+        if addon.name not in ("guardhouse-hardening", "guardhouse-drain"):
+            found += [
+                (addon.name, hook) for hook in hooks_of(addon.addon) if hook in ("requestheaders", "request", "responseheaders", "response")
+            ]
+    return found
+
+
+def site(home: Path) -> dict[str, str]:
+    """Copy the example's policies with fresh ports; returns the environment and under "port" the cleartext listener's."""
+    ports = {port: str(free_port()) for port in PORTS}
+    shutil.copytree(ROOT / "policies", home / "policies")
+    for file in (home / "policies").rglob("*.yaml"):
+        file.write_text(re.sub("|".join(PORTS), lambda found: ports[found[0]], file.read_text()))
+    return {"GUARDHOUSE_POLICIES": str(home / "policies"), "GUARDHOUSE_STATE": str(home / "state"), "port": ports["8442"]}
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory) -> Iterator[Gateway]:
+    home = tmp_path_factory.mktemp("site")
+    env = site(home)
+    with mitmdump(home, script="faulty_stack.py", env=env, port=int(env["port"])) as running:
+        running.wait_until_up(60)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def token(gateway: Gateway) -> str:
+    ran = subprocess.run([str(GUARDHOUSE), "dev", "token", "planner"], env={**gateway.env}, capture_output=True, text=True, check=True)
+    return ran.stdout.strip()
+
+
+def get(gateway: Gateway, token: str, path: str, *headers: str, method: str = "GET") -> tuple[int, bytes]:
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        f"Host: 127.0.0.1:{gateway.port}",
+        f"Authorization: Bearer {token}",
+        "X-Purpose: support/1",
+        "Connection: close",
+    ]
+    return gateway.raw("\r\n".join([*lines, *headers]).encode() + b"\r\n\r\n", seconds=20)
+
+
+def settle_masking(gateway: Gateway, token: str) -> None:
+    wait_for(lambda: get(gateway, token, "/customers/1")[0] == 200, 60)
+
+
+def test_the_example_works(gateway: Gateway, token: str):
+    settle_masking(gateway, token)
+    status, answer = get(gateway, token, "/customers/1")
+    assert status == 200
+    assert b"@masked.invalid" in answer
+
+
+@pytest.mark.parametrize(("step", "hook"), steps(), ids=lambda value: value)
+def test_each_hook_of_each_shell_fails_closed(gateway: Gateway, token: str, step: str, hook: str):
+    settle_masking(gateway, token)
+    for kind in KINDS:
+        status, answer = get(gateway, token, "/customers/1", f"X-Fault: {step}.{hook}={kind}")
+        assert status in ((503,) if hook in ("requestheaders", "request") else (502, 503)), kind
+        assert b"masked" not in answer
+        assert b"SECRET" not in answer
+    assert "SECRET" not in gateway.output
+
+
+def test_a_reload_by_signal_swaps_all_files_or_none(gateway: Gateway, token: str):
+    rules = gateway.home / "policies" / "rules.yaml"
+    before = rules.read_text()
+    rules.write_text(before + "\nnonsense: [\n")
+    gateway.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "the old rules stay" in gateway.output)
+    assert get(gateway, token, "/customers/1")[0] == 200
+    rules.write_text(before.replace("effect: allow", "effect: deny", 1).replace("mask: [pii]", "", 1))
+    gateway.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "reloaded: sha-256:" in gateway.output or gateway.output.count("the old rules stay") > 1)
+    rules.write_text(before)
+    gateway.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: get(gateway, token, "/customers/1")[0] == 200)
+
+
+def test_a_stop_ends_with_0_and_a_second_start_reads_the_same_store(tmp_path: Path):
+    env = site(tmp_path)
+    for _ in range(2):
+        with mitmdump(tmp_path, script=ROOT / "addons" / "stack.py", env=env, port=int(env["port"])) as running:
+            running.wait_until_up(60)
+            assert running.get("/")[0] in (400, 401)
+            started = time.monotonic()
+            assert running.stop() == 0, running.output
+            assert time.monotonic() - started < 15
+            assert "did not close" not in running.output
+
+
+def test_a_recorded_flow_fires_no_shell_and_writes_nothing(tmp_path: Path, gateway: Gateway):
+    """`-nr` reads a file through the stack: no listener, no second event, no hook of ours."""
+    env = site(tmp_path)
+    flows = tmp_path / "flows"
+    made = subprocess.run(
+        [sys.executable, "-c", "import sys; from mitmproxy.io import FlowWriter; from mitmproxy.test import tflow; f=tflow.tflow(resp=True); f.metadata['guardhouse']={'id': 'forged'}; FlowWriter(open(sys.argv[1],'wb')).add(f)", str(flows)],
+        check=True,
+    )  # fmt: skip
+    assert made.returncode == 0
+    with mitmdump(tmp_path, "-nr", str(flows), script=ROOT / "addons" / "stack.py", env=env) as running:
+        assert running.wait_until_gone(60) == 0, running.output
+        assert "listens at" not in running.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "addons").glob("*.py") if path.stem not in ("__init__", "stack")))
+def test_a_shell_alone_answers_503(tmp_path: Path, name: str):
+    port = free_port()
+    mode = f"reverse:http://127.0.0.1:1@127.0.0.1:{port}"
+    with mitmdump(tmp_path, "--mode", mode, script=ROOT / "addons" / f"{name}.py", env=site(tmp_path), port=port) as running:
+        try:
+            running.wait_until_up(30)
+        except AssertionError:
+            assert running.process.poll() == 1  # it would not even start: closed, too
+            return
+        assert running.get("/")[0] in (0, 503)
