@@ -27,6 +27,7 @@ from addons.host.runtime import Runtime
 if TYPE_CHECKING:
     from addons.core.masking.rules import MaskView
 
+NO_VIEW = "-" * 8  # stands in no tag: a tag of ours, made for a masked view, does not match an unmasked one
 WAIT = 20.0  # seconds that a request waits for the engine to warm up, below the guard's own deadline
 
 
@@ -62,7 +63,10 @@ class Prepare:
             target, fields = flow.request.data.path, tuple(flow.request.headers.fields)
             marks, tells = engine.transformer.marks, engine.would_mask(guarded)
             await engine.run(lambda: write_back.refuse_marks(target, fields, body, guarded, marks, tells), len(body))
-        changed = http_rules.request_fields(tuple(flow.request.headers.fields), engine.transformer, terms.pass_media)
+        view = view_of(self.runtime, flow, record)
+        changed = http_rules.request_fields(
+            tuple(flow.request.headers.fields), engine.transformer, terms.pass_media, view.digest if view else NO_VIEW
+        )
         flow.request.headers = http.Headers(changed)
 
 

@@ -9,6 +9,7 @@ from mitmproxy import http
 from addons.core import exchange
 from addons.core.exchange import Decision, Effect
 from addons.host import gate
+from addons.host.arrival import Arrival
 from addons.host.fail_closed import guard, open_record
 from addons.host.runtime import Runtime
 from addons.masking import Apply, Prepare
@@ -208,3 +209,36 @@ async def test_running_fills_the_slots_without_waiting():
     assert len(runtime.reloaders) == 1
     assert runtime.masker.wait(60)
     await runtime.masker.close()
+
+
+async def test_row_26_without_apply_nothing_of_the_body_arrives():
+    runtime, flow = ready(response=answer())
+    gate.of(flow).departed = True
+    await guard(Arrival(runtime)).response(flow)
+    assert flow.response.status_code == 502
+    assert json.loads(flow.response.content)["code"] == "masking-missing"
+    assert b"ann@corp" not in flow.response.content
+
+
+async def test_row_26_an_apply_that_returns_early_gives_no_receipt(monkeypatch):
+    async def early(self, flow):
+        return None
+
+    monkeypatch.setattr(Apply, "response", early)
+    runtime, flow = ready(response=answer())
+    gate.of(flow).departed = True
+    await guard(Apply(runtime)).response(flow)
+    await guard(Arrival(runtime)).response(flow)
+    assert flow.response.status_code == 502
+    assert b"ann@corp" not in flow.response.content
+
+
+@pytest.mark.parametrize("slot", ["service", "decision"])
+async def test_a_flow_that_skipped_a_step_is_withheld(slot):
+    runtime, flow = ready(response=answer())
+    record = exchange.read(flow.metadata)
+    setattr(record, slot, None)
+    exchange.write(flow.metadata, record)
+    await guard(Apply(runtime)).response(flow)
+    assert flow.response.status_code == 502
+    assert b"ann@corp" not in flow.response.content

@@ -140,6 +140,8 @@ def _instead(
         kept = tuple(pair for pair in fields if pair[0].lower() == b"content-type")
         shown = http_rules.answer_fields((*emptied.fields, *kept), transformer, terms.view.digest, changed=True, bodiless=False)
         return replace(emptied, fields=(*shown, (b"Guardhouse-Masking", b"withheld")), body=body, withheld=error.reason)
+    if terms.scrub and encodings.coding_of(http_rules.values(answer.fields, b"content-encoding")) != "identity":
+        raise error  # the injected credential cannot be looked for inside a coding
     raw = scrub(answer.body, terms.scrub, transformer, Tally())
     return MaskedAnswer(answer.reason, http_rules.private(answer.fields), raw, answer.trailers, complete=False)
 

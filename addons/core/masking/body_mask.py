@@ -94,7 +94,7 @@ class BodyMasker:
         media, charset = media_of(content_type), declared_charset(content_type)
         if may_pass(media, self.tools.view.pass_media):
             return body
-        if is_json(media) or media in STREAMS:
+        if is_json(media) or (media in STREAMS and media != "text/event-stream"):
             return self._json(body, charset)
         if media == "application/x-www-form-urlencoded":
             return self._form(body, charset)

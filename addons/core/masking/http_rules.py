@@ -23,6 +23,7 @@ UNTOUCHED = frozenset(
     b"access-control-allow-origin access-control-allow-methods access-control-allow-headers access-control-max-age "
     b"access-control-allow-credentials access-control-expose-headers content-security-policy x-content-type-options x-frame-options".split()
 )
+NO_MATCH = '"guardhouse-no-match"'
 URLS = frozenset({b"location", b"content-location", b"refresh"})
 _LINK = re.compile(r"<([^>]*)>")
 READABLE = ("application/x-www-form-urlencoded", "application/*", "text/*", "*/*")
@@ -39,7 +40,7 @@ def without(fields: Fields, names: Iterable[bytes]) -> Fields:
     return tuple(pair for pair in fields if pair[0].lower() not in gone)
 
 
-def request_fields(fields: Fields, transformer: Transformer, pass_media: tuple[str, ...]) -> Fields:
+def request_fields(fields: Fields, transformer: Transformer, pass_media: tuple[str, ...], view_digest: str) -> Fields:
     """Ask the upstream for what can be masked: no coding, no ranges, types we read; our entity tags become the upstream's."""
     kept = without(fields, (b"accept-encoding", b"range", b"if-range"))
     result: list[tuple[bytes, bytes]] = []
@@ -48,7 +49,7 @@ def request_fields(fields: Fields, transformer: Transformer, pass_media: tuple[s
         if lower == b"accept":
             value = _acceptable(value.decode("latin-1"), pass_media).encode("latin-1")
         elif lower in (b"if-none-match", b"if-match"):
-            opened = _open_tags(value.decode("latin-1"), transformer, keep_foreign=lower == b"if-match")
+            opened = _open_tags(value.decode("latin-1"), transformer, view_digest, is_write=lower == b"if-match")
             if not opened:
                 continue
             value = opened.encode("latin-1")
@@ -65,17 +66,20 @@ def _is_readable(media: str, pass_media: tuple[str, ...]) -> bool:
     return is_json(media) or is_text(media) or media in READABLE or media in pass_media
 
 
-def _open_tags(value: str, transformer: Transformer, *, keep_foreign: bool) -> str:
-    """Our sealed tags become the upstream's own. A foreign tag in If-None-Match would confirm a guess of the body, so it matches
-    nothing; in If-Match it stays, because an answer in which nothing was masked keeps the upstream's tag, and a write needs it."""
+def _open_tags(value: str, transformer: Transformer, view_digest: str, *, is_write: bool) -> str:
+    """Our sealed tags become the upstream's own. A foreign tag in If-None-Match would confirm a guess of the body, and one of
+    another view would keep that view's copy alive, so both match nothing. In If-Match a foreign tag stays: an answer in which
+    nothing was masked keeps the upstream's tag, and a write needs it."""
     tags = []
     for tag in _TAG.findall(value):
         ours = _OURS.fullmatch(tag)
-        opened = transformer.open_etag(ours[1]) if ours else None
+        opened = transformer.open_etag(ours[1]) if ours and (is_write or ours[2] == view_digest[:8]) else None
         if opened is not None:
             tags.append(opened)
-        elif ours is not None or keep_foreign or tag == "*":
-            tags.append('"guardhouse-no-match"' if ours else tag)
+        elif is_write:
+            tags.append(NO_MATCH if ours else tag)
+        elif tag == "*":
+            tags.append(tag)
     return ", ".join(tags)
 
 
