@@ -132,6 +132,7 @@ def routes(services: ControlServices, access: Access, pages: Pages) -> APIRouter
             cookie, session = await signed.sign_in(request, fields.get("token", "").strip())
         except (AuthenticationError, ForbiddenError) as error:
             return _sign_in(signed, pages, request, target, error)
+        signed.sessions.close(request.cookies.get(SESSION_COOKIE))
         response = RedirectResponse(target, 303)
         seconds = int(session.expires_at - services.clock.now())
         response.set_cookie(SESSION_COOKIE, cookie, max_age=max(seconds, 1), path="/", secure=True, httponly=True, samesite="lax")

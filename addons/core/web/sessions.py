@@ -15,6 +15,7 @@ from addons.core.exchange import Principal
 
 LIFETIME = 8 * 3600.0  # a working day
 MAX_SESSIONS = 1000  # the oldest is signed out; reviewers are few
+MAX_PER_PERSON = 10  # browsers of one person; so that nobody can sign the others out
 SESSION_COOKIE = "__Host-guardhouse"
 SIGN_IN_COOKIE = "__Host-guardhouse-sign-in"
 
@@ -38,6 +39,9 @@ class PageSessions:
 
     def open(self, principal: Principal) -> tuple[str, PageSession]:
         """Sign somebody in; returns what goes into the cookie, and the session."""
+        own = [place for place, session in self._open.items() if session.principal.key == principal.key]
+        for place in own[: max(0, len(own) + 1 - MAX_PER_PERSON)]:
+            del self._open[place]
         cookie = new_id()
         ends = min(self._clock.now() + LIFETIME, principal.expires_at)
         session = PageSession(principal, self.form_token("page", cookie), ends)

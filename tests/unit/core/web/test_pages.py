@@ -211,3 +211,15 @@ async def test_every_answer_forbids_scripts_frames_caching_and_sniffing(bench):
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["referrer-policy"] == "same-origin"
+
+
+async def test_signing_in_anew_ends_the_session_before(bench):
+    async with bench.signed_in() as browser:
+        before = browser.cookies["__Host-guardhouse"]
+        form = await browser.get("/sign-in")
+        await browser.post("/sign-in", data={"csrf": csrf_of(form.text), "token": "carol", "next": ""}, headers=FORM)
+        page = await browser.get("/approvals")
+    async with bench.client(cookies={"__Host-guardhouse": before}) as thief:
+        again = await thief.get("/approvals")
+    assert "dev:carol" in page.text
+    assert again.status_code == 303
