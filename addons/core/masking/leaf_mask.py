@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from addons.core.config.model import FieldRule, Profile
 from addons.core.masking.detector import Detector, Sight, by_key
+from addons.core.masking.folding import fold
 from addons.core.masking.pseudonym import Place
 from addons.core.masking.receipt import Tally
 from addons.core.masking.rules import Choice, MaskView, strictest
@@ -178,11 +179,10 @@ class LeafMasker:
             namespace=site.namespace or tools.place.namespace,
             name=site.name or f"{tools.place.name}#{site.object_pointer}",
         )
-        decoded = decode_base64(value) if site.in_secret else None
         mark = tools.transformer.apply(
             hit.choice.rule,
             hit.span.info_type,
-            value if decoded is None else decoded,
+            _as_read(value, hit, site),
             place,
             scope=tools.view.scope,
             region=tools.view.home_region,
@@ -190,6 +190,14 @@ class LeafMasker:
         if site.in_secret and site.pointer.rpartition("/")[0].endswith("/data"):
             return encode_base64(mark, "====")
         return mark
+
+
+def _as_read(value: str, hit: Hit, site: Site) -> str:
+    """The value as its reader decodes it, so that `ann%40corp.example` has the pseudonym of `ann@corp.example`."""
+    if site.in_secret:
+        return decode_base64(value) or value
+    folded = None if hit.span.info_type == "SECRET" else fold(value)
+    return folded.text if folded else value
 
 
 def chosen_by_field(rules: Rules) -> Choice | None:

@@ -111,7 +111,9 @@ class Recognizers:
                 raw += results
                 used.append(recognizer)
         if raw:
-            found += [Found(r.start, r.end, r.entity_type, _score(r, text, context)) for r in self._in_context(text, raw, used, context)]
+            found += [
+                Found(_start(r, text), r.end, r.entity_type, _score(r, text, context)) for r in self._in_context(text, raw, used, context)
+            ]
         return [one for one in found if _accept(one, text, context)]
 
     def _in_context(self, text: str, raw: list[Any], used: list[Any], context: list[str]) -> list[Any]:
@@ -127,6 +129,15 @@ def _spelling(text: str, info_type: str, context: list[str]) -> str:
     if info_type == "IBAN_CODE" and ("iban" in context or "iban" in text.lower()) and len(text.upper()) == len(text):
         return text.upper()
     return text
+
+
+def _start(result: Any, text: str) -> int:
+    """Where it begins. The recognizer takes all that RFC 5322 allows before an `@`; in paths and queries the address begins later."""
+    if result.entity_type != "EMAIL_ADDRESS":
+        return int(result.start)
+    local = text[result.start : result.end].rpartition("@")[0]
+    cut = max(local.rfind(char) for char in "/?=&#|{}`")
+    return int(result.start) + (cut + 1 if cut + 1 < len(local) else 0)
 
 
 def _score(result: Any, text: str, context: list[str]) -> float:

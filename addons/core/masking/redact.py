@@ -8,15 +8,16 @@ bodies are still seen to be equal. It never raises for bad data, and never passe
 import asyncio
 import hashlib
 import hmac
+import re
 from collections.abc import Callable
 
 from addons.core.config.model import Snapshot
 from addons.core.errors import Unmaskable
 from addons.core.exchange import Redacted
 from addons.core.masking.engine import Keys, MaskEngine
-from addons.core.masking.form_mask import mask_url
+from addons.core.masking.form_mask import mask_pairs, mask_url
 from addons.core.masking.json_walk import JsonMasker
-from addons.core.masking.leaf_mask import Tools
+from addons.core.masking.leaf_mask import LeafMasker, Tools
 from addons.core.masking.pseudonym import Place
 from addons.core.masking.receipt import Tally
 from addons.core.masking.rules import MaskView, record_view
@@ -25,6 +26,7 @@ from addons.core.masking.text_mask import TextMasker
 WARM_UP_WAIT = 20.0  # seconds that a worker thread waits for the engine; the event loop never waits
 MAX_LINE = 256 << 10  # characters of one text; what lies beyond is withheld
 WITHHELD = "[withheld]"
+_WORDS = re.compile(r"(\s+)")
 
 
 class MaskRedactor:
@@ -54,9 +56,7 @@ class MaskRedactor:
             tools = self._tools(view, service)
             rest = WITHHELD if len(text) > MAX_LINE else ""
             shown = text[:MAX_LINE]
-            if "?" in shown and " " not in shown:
-                shown = mask_url(shown, JsonMasker(tools).leaf)
-            return TextMasker(tools).mask(shown) + rest
+            return TextMasker(tools).mask(mask_words(shown, JsonMasker(tools).leaf)) + rest
         except Exception:  # noqa: BLE001  # see redact
             return WITHHELD
 
@@ -83,6 +83,19 @@ class MaskRedactor:
     def _withheld(self, data: bytes, reason: str) -> Redacted:
         tag = hmac.digest(self._tag_key, data, hashlib.sha256).hex()
         return Redacted(f"[withheld: {reason}, {len(data)} bytes, hmac-sha-256:{tag}]".encode(), complete=False)
+
+
+def mask_words(text: str, leaf: LeafMasker) -> str:
+    """Mask the words that are URLs or query strings pair by pair, so that the names in them tell."""
+    if "=" not in text:
+        return text
+    return "".join(_word(word, leaf) for word in _WORDS.split(text))
+
+
+def _word(word: str, leaf: LeafMasker) -> str:
+    if "?" in word and "=" in word:
+        return mask_url(word, leaf)
+    return mask_pairs(word, leaf) if "&" in word and "=" in word else word
 
 
 def in_event_loop() -> bool:

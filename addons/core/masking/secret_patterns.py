@@ -142,6 +142,7 @@ _PAIR = re.compile(
 )
 _LINE = re.compile(r"(?m)^[ \t]*(?:export[ \t]+|set[ \t]+)?([A-Za-z_][A-Za-z0-9_.\-]{0,127})[ \t]{0,8}(?:=|:)[ \t]{0,8}(\S[^\n]{0,1023})$")
 _VARIABLE = re.compile(r"\$(?:\w+|\{[^{}]{0,200}\}|\([^()]{0,200}\))|%\([^()]{0,100}\)s?|%\w+%|\{\{.{0,200}\}\}|<[^<>]{0,100}>")
+_FORM = re.compile(r"&[A-Za-z_][\w.\-\[\]]{0,63}=")  # the line is a form or a query string: `_PAIR` ends the value at the `&`
 _OPTION = re.compile(r"(?<![A-Za-z0-9_-])--?([A-Za-z][A-Za-z0-9-]{1,40})[ \t]{1,3}([^\s\-\"'][^\s\"']{3,255})")
 _URL_LOGIN = re.compile(r"""(?<![a-z0-9+.\-])[A-Za-z][A-Za-z0-9+.\-]{1,20}://([^\s:/@?#"'<>]{0,128}):([^\s/"'<>]{1,256})@""")
 _SCHEME = re.compile(r"(?i)(?<![a-z0-9])(?:bearer|basic|negotiate|apikey|token)[ ]{1,3}([A-Za-z0-9\-._~+/]{8,8192}={0,3})")
@@ -209,7 +210,7 @@ def _lines(text: str) -> Iterator[SecretHit]:
         if found is None or found.info_type != "SECRET":
             continue
         value = match[2].rstrip()
-        if " " not in value and _is_value(value.strip("\"'")):
+        if " " not in value and not _FORM.search(value) and _is_value(value.strip("\"'")):
             yield SecretHit(match.start(2), match.start(2) + len(value), "line")
 
 
