@@ -20,6 +20,12 @@ find_python() {
 # The locks of Python 3.12 bear its name: mitmproxy asks for other versions there.
 lock_tail() { "$1" -c 'import sys; print("-py312" if sys.version_info[:2] == (3, 12) else "")'; }
 
+# Run a command, and show what it said only when it failed.
+quietly() {
+  local said
+  if ! said=$("$@" 2>&1); then printf '%s\n' "$said" >&2; exit 1; fi
+}
+
 setup() {
   local what=$1 lock stamp python tail
   python=$PY
@@ -31,8 +37,8 @@ setup() {
   [ -e "$stamp" ] && [ -x "$PY" ] && return 0
   echo "Setting up in $VENV: $(grep -c '==' "$lock") packages, each checked by its hash; some 450 MB on disk, 150 MB to fetch. This happens once." >&2
   [ -x "$PY" ] || "$python" -m venv "$VENV" || exit 1
-  "$PY" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock" || exit 1
-  "$PY" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e "$ROOT" || exit 1
+  quietly "$PY" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock"
+  quietly "$PY" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e "$ROOT"
   rm -f "$VENV"/.installed-"$what"-*
   : >"$stamp"
 }
