@@ -6,6 +6,7 @@ addon of the chain, binds what the Snapshot names once all that stands before it
 """
 
 import asyncio
+import gc
 import ipaddress
 import logging
 import sys
@@ -56,6 +57,15 @@ def unbind() -> None:
         for server in getattr(instance, "_servers", ()):
             server.close()
     proxyserver.servers._instances = {}
+    close_strays()
+
+
+def close_strays() -> None:
+    """Close what mitmproxy bound but had not yet noted: a start that is cancelled right after its bind leaves a server that nobody holds but the loop."""
+    loop = asyncio.get_running_loop()
+    for found in gc.get_objects():
+        if type(found) is asyncio.base_events.Server and found.get_loop() is loop:
+            found.close()
 
 
 async def bind() -> None:
