@@ -21,7 +21,7 @@ from mitmproxy.proxy.layers.http import HTTPMode
 from addons.core import exchange
 from addons.core.config.model import Address, Gateway, Service
 from addons.host import listeners
-from addons.host.refusals import abort_server
+from addons.host.refusals import abort_client, abort_server
 from addons.host.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -135,7 +135,14 @@ def admit(runtime: Runtime, client: connection.Client) -> None:
         client.error = "refused: too many connections"
         return
     facts_of(client).opened_at = client.timestamp_start
+    asyncio.get_running_loop().call_later(limits.handshake + limits.headers_time, close_if_silent, facts_of(client), client)
     raise_upstream_cap(live.get(client.id), limits.upstream_connections)
+
+
+def close_if_silent(facts: ConnFacts, client: connection.Client) -> None:
+    """Cut a connection that in all this time has not brought one whole request head (mitmproxy would wait for hours)."""
+    if facts.flows == 0 and client.connected:
+        abort_client(client)
 
 
 def conclude(runtime: Runtime, client: connection.Client) -> None:

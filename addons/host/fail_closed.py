@@ -22,7 +22,7 @@ from addons.core import exchange
 from addons.core.clock import SystemClock, uuid7
 from addons.core.errors import AuditError, GuardhouseError
 from addons.core.exchange import Exchange
-from addons.host import chain, gate
+from addons.host import chain, connections, gate
 from addons.host.gate import Gate
 from addons.host.refusals import answer, answer_of, close_connection, refuse, refuse_at, settled, stop_the_process
 from addons.host.runtime import Runtime
@@ -194,6 +194,7 @@ def open_record(runtime: Runtime, flow: mitmflow.Flow) -> Gate:
     fresh = Gate(snapshot=snapshot, closes=isinstance(flow, http.HTTPFlow) and _asks_to_close(flow.request))
     gate.put(flow, fresh)
     runtime.open_flows.add(flow)
+    connections.facts_of(flow.client_conn).flows += 1
     flow.metadata.pop(exchange.KEY, None)
     record = Exchange(id=uuid7(clock), started_at=clock.now(), snapshot=snapshot.digest if snapshot else "")
     exchange.write(flow.metadata, record)

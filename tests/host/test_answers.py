@@ -1,8 +1,11 @@
 """What comes back from an upstream, and what becomes of it: the patches at work in a real mitmdump (acceptance 5, 7, 22)."""
 
+import os
 import socket
 import ssl
+import threading
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -159,3 +162,33 @@ def test_a_refused_http2_upload_is_answered_and_the_connection_lives_on(gateway:
         answer = client.post("/upload?h2", content=b"x" * 1_500_000, headers={"Authorization": "Bearer bad"})
         assert answer.status_code == 401
         assert client.get("/again").text == "hello"
+
+
+def resident(pid: int) -> int:
+    """Resident memory in bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_ten_large_uploads_without_identity_are_refused_at_once_and_cost_no_memory(gateway: Gateway):
+    gateway.get("/warm")
+    before, answers = resident(gateway.process.pid), []
+
+    def upload(number: int) -> None:
+        started = time.monotonic()
+        with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as peer:
+            peer.sendall(f"POST /flood/{number} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+            first = peer.recv(65536) if not peer.sendall(b"100000\r\n" + b"x" * 1048576 + b"\r\n") else b""
+            answers.append((first[9:12], time.monotonic() - started))
+            for _ in range(29):
+                peer.sendall(b"100000\r\n" + b"x" * 1048576 + b"\r\n")
+            peer.sendall(b"0\r\n\r\n")
+
+    threads = [threading.Thread(target=upload, args=(number,)) for number in range(10)]
+    for thread in threads:
+        thread.start()
+    most = before
+    while any(thread.is_alive() for thread in threads):
+        most = max(most, resident(gateway.process.pid))
+        time.sleep(0.01)
+    assert [status for status, _ in answers] == [b"401"] * 10
+    assert most - before < 20 << 20

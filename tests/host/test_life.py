@@ -268,5 +268,18 @@ def test_many_connects_at_once_are_not_reset(tmp_path: Path, upstream: Upstream)
         assert failed == 0
 
 
+def test_a_connection_that_brings_no_request_is_closed_by_its_own_clock(tmp_path: Path, upstream: Upstream):
+    limits = '{"handshake": 0.3, "headers_time": 0.5}'
+    with mitmdump(tmp_path, env=env_of(upstream, GUARDHOUSE_TEST_LIMITS=limits)) as gateway:
+        gateway.wait_until_up()
+        for data in (b"", b"SSH-2.0-x\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n"):
+            started = time.monotonic()
+            assert gateway.raw(data, seconds=5) == (0, b"")
+            assert time.monotonic() - started < 3
+        with socket.create_connection(("127.0.0.1", gateway.port)) as peer:
+            peer.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer good\r\n\r\n")
+            assert peer.recv(65536).startswith(b"HTTP/1.1 200")
+
+
 def test_mitmdump_is_there():
     assert subprocess.run([str(MITMDUMP), "--version"], capture_output=True, check=True).stdout.startswith(b"Mitmproxy: 12.2.3")

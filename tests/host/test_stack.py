@@ -3,6 +3,8 @@
 import re
 import shutil
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -89,6 +91,44 @@ def test_each_hook_of_each_shell_fails_closed(gateway: Gateway, token: str, step
         assert b"masked" not in answer
         assert b"SECRET" not in answer
     assert "SECRET" not in gateway.output
+
+
+def rows(gateway: Gateway) -> list[tuple[int, int]]:
+    """Stage and kind of every event but heartbeats, anchors and sessions."""
+    with sqlite3.connect(f"file:{gateway.home}/recordings/audit.db?mode=ro", uri=True) as database:
+        return [row for row in database.execute("select stage, kind from event order by seq") if row[1] not in (5, 20, 21)]
+
+
+TERMINAL, CONNECTION = "terminal", "connection"
+ODD = {
+    "connect-and-close": (b"", CONNECTION, 0),
+    "binary": (b"\x00\x01\x02\x03\r\n\r\n", CONNECTION, 400),
+    "request-line": (b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", CONNECTION, 400),
+    "http-0.9": (b"GET /\r\n\r\n", CONNECTION, 400),
+    "ftp": (b"GET ftp://u:p@a/ HTTP/1.1\r\nHost: a\r\n\r\n", CONNECTION, 400),
+    "leaves-in-headers": (b"GET / HTTP/1.1\r\nHost: a\r\nX-", CONNECTION, 0),
+    "connect": (b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", TERMINAL, 400),
+    "two-lengths": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx", TERMINAL, 400),
+    "header-name": (b"GET / HTTP/1.1\r\nHost: a\r\nBad Header: x\r\n\r\n", TERMINAL, 400),
+    "too-large": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n", TERMINAL, 413),
+    "refused": (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", TERMINAL, 401),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_whatever_comes_leaves_exactly_one_trace(gateway: Gateway, name: str):
+    data, kind, status = ODD[name]
+    before = len(rows(gateway))
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as peer:
+        peer.sendall(data)
+        if status:
+            assert peer.recv(65536).startswith(f"HTTP/1.1 {status} ".encode())
+    wait_for(lambda: len(rows(gateway)) > before)
+    time.sleep(0.2)
+    new = rows(gateway)[before:]
+    assert len(new) == 1
+    stage, kind_number = new[0]
+    assert (TERMINAL if stage in (3, 4, 5, 6) and kind_number == 1 else CONNECTION if kind_number == 10 else "other") == kind
 
 
 def test_a_reload_by_signal_swaps_all_files_or_none(gateway: Gateway, token: str):
