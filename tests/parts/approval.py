@@ -31,6 +31,7 @@ class MemoryLedger:
     broken: bool = False
     commits: int = 0
     before_commit: Callable[[Note], None] | None = None  # for faults: raises, or looks
+    after_commit: Callable[[Note], None] | None = None  # the same, once it is written: nobody can say whether it was
 
     async def commit(self, note: Note, moves: Sequence[Move]) -> bool:
         self._check()
@@ -43,6 +44,8 @@ class MemoryLedger:
                 return False
         self.log.append(_through_json(note))
         self.commits += 1
+        if self.after_commit is not None:
+            self.after_commit(note)
         return True
 
     async def append(self, note: Note) -> None:

@@ -101,6 +101,7 @@ class Book:
         entry.row = row
         if row.state in FINAL:
             self.forget(entry)
+            entry.wake()  # nobody looks after a forgotten entry, so nobody may wait on it
         elif changed and row.deadline is not None:
             entry.mono_deadline = self.clock.monotonic() + (row.deadline - self.now_us()) / MICRO
 

@@ -23,7 +23,8 @@ from addons.core.web.escape import visible
 from addons.core.wire import strict_json
 from addons.core.wire.strict_json import StrictJsonError
 
-PAGE = 50
+PAGE = 200
+LOOKED_AT = 1000  # newest rows that a list looks through; older ones are found by id, or by `guardhouse search`
 MAX_DEPTH = 64
 
 
@@ -60,7 +61,7 @@ class Cards:
             where["service"] = service
         if mine:
             where["principal_key"] = viewer.key
-        rows = await self.book.rows(where, "id DESC")
+        rows = await self.book.rows(where, "id DESC", LOOKED_AT)
         seen = [row for row in rows if (before is None or row.id < before) and self.may_see(viewer, row)]
         return [await self._card(row, viewer) for row in seen[: max(1, min(limit, PAGE))]]
 

@@ -6,6 +6,7 @@ everything that ends a wait through the entry's waiters.
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
@@ -189,6 +190,8 @@ class Desk:
         """Let time end what it ends. Called several times a second."""
         mono = self.clock.monotonic()
         for entry in list(self.book.open.values()):
+            if entry.doubtful:
+                await self._resolve(entry)
             if (entry.row.deadline or 0) <= self.book.now_us() or entry.mono_deadline <= mono:
                 await self._expire(entry)
             for waiter in [*entry.waiters, *entry.watchers]:
@@ -198,6 +201,12 @@ class Desk:
                     waiter.wake(Woken.TIMEOUT)
             if entry.row.state is State.APPROVED and entry.waiters and entry.free_uses() > 0:
                 entry.wake()
+
+    async def _resolve(self, entry: Entry) -> None:
+        """A commit ended in an error: find out what was written."""
+        async with entry.lock:
+            with contextlib.suppress(GuardhouseError):  # the store is still in trouble, or the alert is written
+                await self.book.certain(entry)
 
     async def _expire(self, entry: Entry) -> None:
         async with entry.lock:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from addons.core.errors import ApprovalError, DecisionError
+from addons.core.errors import ApprovalError, AuditError, DecisionError
 from tests.parts.approval import Room, fine, one_of, person, snapshot
 
 BOB, CAROL = person("bob"), person("carol")
@@ -298,3 +298,61 @@ async def test_a_client_that_leaves_between_two_waits_is_noticed():
     room.desk.client_gone("client-flow-1")
     with pytest.raises(ApprovalError, match="left"):
         await asyncio.wait_for(task, 5)
+
+
+def hanging(event):
+    """The commit of this event ends in an error, once."""
+    left = [1]
+
+    def fault(note):
+        if note.event == event and left:
+            left.pop()
+            raise AuditError(detail="the disk hangs")
+
+    return fault
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["nothing-was-written", "it-was-written-all-the-same"])
+async def test_a_use_of_which_nobody_knows_whether_it_was_written_is_not_made_twice(written):
+    room = Room()
+    task = await waiting(room, room.asked())
+    await room.desk.decide(room.vote(room.only["id"], BOB))
+    hold = await task
+    setattr(room.ledger, "after_commit" if written else "before_commit", hanging("used"))
+    with pytest.raises(ApprovalError) as doubt:
+        await room.desk.use(hold, hold.digest, room.record(), fine)
+    assert doubt.value.code == "approval-unavailable"
+    room.gone.add("flow-1")
+    if not written:
+        again = await room.desk.hold(room.asked("flow-2"), room.alive("flow-2"))
+        await room.desk.use(again, again.digest, room.record("flow-2"), fine)
+    else:
+        with pytest.raises(ApprovalError) as refused:
+            await room.desk.hold(room.asked("flow-2", at_once=True), room.alive("flow-2"))
+        assert refused.value.code == "approval-pending"
+        assert [row["state"] for row in room.ledger.tables["approval"]] == ["consumed", "pending"]
+    assert len(room.ledger.tables["approval_use"]) == 1
+
+
+async def test_a_vote_of_which_nobody_knows_whether_it_was_written_counts_once():
+    room = Room()
+    task = await waiting(room, room.asked())
+    room.ledger.after_commit = hanging("approved")
+    with pytest.raises(ApprovalError):
+        await room.desk.decide(room.vote(room.only["id"], BOB))
+    hold = await room.desk.hold(room.asked("flow-2"), room.alive("flow-2"))
+    await room.desk.use(hold, hold.digest, room.record("flow-2"), fine)
+    assert room.only["uses"] == 1
+    task.cancel()
+
+
+async def test_who_waits_learns_of_a_denial_whose_commit_ended_in_an_error():
+    room = Room()
+    task = await waiting(room, room.asked())
+    room.ledger.after_commit = hanging("denied")
+    with pytest.raises(ApprovalError):
+        await room.desk.decide(room.vote(room.only["id"], BOB, "deny"))
+    await room.desk.tick()
+    with pytest.raises(ApprovalError) as denied:
+        await asyncio.wait_for(task, 5)
+    assert denied.value.code == "approval-denied"
