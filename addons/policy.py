@@ -11,7 +11,7 @@ from addons.core import exchange
 from addons.core.errors import GuardhouseError
 from addons.core.exchange import Effect
 from addons.core.masking.rules import covers
-from addons.core.policy import masked_filters
+from addons.core.policy import masked_filters, replays
 from addons.core.policy.evaluate import decide, denial
 from addons.host.fail_closed import guard
 from addons.host.runtime import Runtime
@@ -33,6 +33,7 @@ class Policy:
         exchange.write(flow.metadata, record)
         if decision.effect is Effect.DENY:
             raise denial(decision, record)
+        replays.check(record)
         masked_filters.check(snapshot, record, covers)
 
 

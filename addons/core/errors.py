@@ -45,7 +45,6 @@ CODES: Mapping[str, Code] = {
     # request
     "request-malformed": Code(400, "caller", "The request can be read in two ways"),
     "request-too-large": Code(413, "caller", "The request is too large"),
-    "headers-too-large": Code(431, "caller", "The request headers are too large"),
     "not-supported": Code(501, "caller", "Guardhouse does not carry this yet"),
     "no-service": Code(404, "caller", "No service has this address"),
     "misdirected": Code(421, "caller", "This listener does not serve that host"),
