@@ -6,7 +6,6 @@ everything that ends a wait through the entry's waiters.
 """
 
 import asyncio
-import contextlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
@@ -205,8 +204,7 @@ class Desk:
     async def _resolve(self, entry: Entry) -> None:
         """A commit ended in an error: find out what was written."""
         async with entry.lock:
-            with contextlib.suppress(GuardhouseError):  # the store is still in trouble, or the alert is written
-                await self.book.certain(entry)
+            await self._doubt(entry)
 
     async def _expire(self, entry: Entry) -> None:
         async with entry.lock:
@@ -217,11 +215,14 @@ class Desk:
         entry.wake()
 
     async def _doubt(self, entry: Entry) -> None:
-        """The row did not follow: believe it only if it proves itself, else never use it again in this process."""
+        """Believe the row only if it proves itself; one that tells another story is never used again in this process."""
+        alerts = self.book.alerts
         try:
             await self.book.certain(entry)
         except GuardhouseError:
-            self.book.forget(entry)
+            if self.book.alerts > alerts:  # else the store is in trouble, and the next turn asks again
+                self.book.forget(entry)
+                entry.wake()
 
     # -- deciding ----------------------------------------------------------------------------------------------------
 

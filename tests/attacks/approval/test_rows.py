@@ -235,3 +235,13 @@ async def test_two_people_are_still_needed_after_a_restart():
     await room.desk.decide(room.vote(row["id"], person("carol")))
     hold = await room.desk.hold(room.asked("flow-2"), room.alive())
     await room.desk.use(hold, hold.digest, room.record("flow-2"), fine)
+
+
+async def test_a_row_that_does_not_follow_its_expiry_is_told_once():
+    room = Room()
+    await pending(room)
+    room.only["state"] = "approved"
+    await room.clock.advance(4000)
+    for _ in range(10):
+        await room.desk.tick()
+    assert room.ledger.events().count("alert") == 1
