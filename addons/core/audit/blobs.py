@@ -6,6 +6,7 @@ The leaf holds a salted commitment over what is stored (the masked body before c
 
 import hashlib
 import hmac
+import threading
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -17,6 +18,9 @@ TRUNCATED_SIZE = 64 << 10  # what is kept of a body over the cap
 NAMES = frozenset({"request.body", "request.trailers", "response.body", "response.trailers", "skeleton", "chunk"})
 INLINE_SIZE = 4 << 10  # a larger value goes to the blobs under any name, so that rows stay small
 MAX_SIZE = 64 << 20
+
+
+_LOCAL = threading.local()
 
 
 class BlobError(ValueError):
@@ -48,7 +52,7 @@ def put(key: bytes, value: bytes) -> Blob:
     address = hmac.new(key, value, hashlib.sha256).digest()
     if len(value) < MIN_COMPRESSED:
         return Blob(address, len(value), Encoding.RAW, value)
-    return Blob(address, len(value), Encoding.ZSTD, zstandard.ZstdCompressor(level=LEVEL).compress(value))
+    return Blob(address, len(value), Encoding.ZSTD, _compressor().compress(value))
 
 
 def get(size: int, encoding: int, body: bytes) -> bytes:
@@ -62,6 +66,14 @@ def get(size: int, encoding: int, body: bytes) -> bytes:
     if len(value) != size:
         raise BlobError("the size differs")
     return value
+
+
+def _compressor() -> zstandard.ZstdCompressor:
+    """One for each thread: making it costs more than a small body, and two threads must not share it."""
+    made: zstandard.ZstdCompressor | None = getattr(_LOCAL, "compressor", None)
+    if made is None:
+        made = _LOCAL.compressor = zstandard.ZstdCompressor(level=LEVEL)
+    return made
 
 
 def capped(body: bytes, cap: int) -> tuple[bytes, bool]:

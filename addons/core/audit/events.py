@@ -10,6 +10,7 @@ import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from addons.core.wire import jcs
@@ -136,6 +137,7 @@ def text(data: bytes) -> Any:
         return {"b64": base64.b64encode(data).decode("ascii")}
 
 
+@lru_cache(maxsize=1024)  # names are few and come back with every event
 def _check_name(name: Any) -> None:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ValueError("a key that is not [a-z0-9_.]+")

@@ -21,6 +21,7 @@ from addons.core.audit.store import MOVABLE, Batch, Checkpointed, Columns, Entry
 
 BUSY_MS = 5000
 WAL_LIMIT = 64 << 20
+KNOWN_BLOBS = 10_000
 PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
@@ -47,6 +48,7 @@ class SqliteStore:
         self._db: sqlite3.Connection | None = None
         self._principals: dict[tuple[str, str], int] = {}
         self._services: dict[str, int] = {}
+        self._blobs: dict[bytes, int] = {}  # rows of bodies that came lately; valid while the connection is
         self._dirty = False
 
     def open(self) -> None:
@@ -178,8 +180,7 @@ class SqliteStore:
             raise StoreError("another process writes this audit store (audit.db.lock is held)") from error
 
     def _drop_connection(self) -> None:
-        self._principals.clear()
-        self._services.clear()
+        self._forget()
         if self._db is not None:
             with suppress(sqlite3.Error):
                 self._db.close()
@@ -217,8 +218,7 @@ class SqliteStore:
             raise
 
     def _roll_back(self, db: sqlite3.Connection) -> None:
-        self._principals.clear()
-        self._services.clear()
+        self._forget()
         if db.in_transaction:  # SQLITE_FULL and some others have rolled back already
             with suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
@@ -242,7 +242,7 @@ class SqliteStore:
         db.executemany(EVENT, [self._values(db, row) for row in batch.rows])
         for row in batch.rows:
             for name, blob in row.blobs:
-                db.execute("INSERT INTO event_blob(seq, name, blob) VALUES (?, ?, ?)", (row.seq, name, put_blob(db, blob)))
+                db.execute("INSERT INTO event_blob(seq, name, blob) VALUES (?, ?, ?)", (row.seq, name, self._blob(db, blob)))
         c = batch.checkpoint
         db.execute("INSERT INTO checkpoint VALUES (?, ?, ?, ?, ?, ?)", (c.size, c.ts_us, c.root, c.frontier, c.key_id, c.sig))
 
@@ -252,6 +252,20 @@ class SqliteStore:
             row.seq, c.ts_us, c.stage, c.kind, c.flow, c.session, c.trace, c.span, c.parent, self._principal(db, c), self._service(db, c.service),
             c.purpose, c.verb, c.path, c.status, c.effect, c.dur_us, c.client, c.upstream, c.approval, row.core, row.leaf, row.fields,
         )  # fmt: skip
+
+    def _forget(self) -> None:
+        """Row ids that were learnt inside a transaction that may not have happened."""
+        self._principals.clear()
+        self._services.clear()
+        self._blobs.clear()
+
+    def _blob(self, db: sqlite3.Connection, blob: Blob) -> int:
+        found = self._blobs.get(blob.address)
+        if found is None:
+            if len(self._blobs) >= KNOWN_BLOBS:
+                self._blobs.clear()
+            found = self._blobs[blob.address] = put_blob(db, blob)
+        return found
 
     def _principal(self, db: sqlite3.Connection, columns: Columns) -> int | None:
         if columns.principal is None:
