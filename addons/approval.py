@@ -48,7 +48,14 @@ class Approval:
         runtime = self.runtime
         if runtime.store is None or runtime.clock is None or runtime.keys is None or runtime.snapshot is None:
             return
-        desk = Desk(LogLedger(runtime.store), runtime.clock, runtime.keys, self._newest, self._mask_text, self._reveal)
+        desk = Desk(
+            LogLedger(runtime.store, runtime.snapshot.gateway.audit.database),
+            runtime.clock,
+            runtime.keys,
+            self._newest,
+            self._mask_text,
+            self._reveal,
+        )
         await recover(desk, runtime.snapshot)
         ticking = Periodic("the clock of the approvals", runtime.clock, lambda: TURN, desk.tick)
         ticking.start()

@@ -29,6 +29,7 @@ class MemoryLedger:
     log: list[Note] = field(default_factory=list)
     seen: set[tuple[str, str]] = field(default_factory=set)
     broken: bool = False
+    is_whole: bool = True
     commits: int = 0
     before_commit: Callable[[Note], None] | None = None  # for faults: raises, or looks
     after_commit: Callable[[Note], None] | None = None  # the same, once it is written: nobody can say whether it was
@@ -63,6 +64,9 @@ class MemoryLedger:
     async def notes(self, approval: str) -> list[Note]:
         self._check()
         return [note for note in self.log if note.approval == approval]
+
+    async def whole(self) -> bool:
+        return self.is_whole
 
     async def claim_once(self, kind: str, ident: str, until_us: int) -> bool:
         self._check()

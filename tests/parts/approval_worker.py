@@ -50,7 +50,7 @@ class Deadly(LogLedger):
 async def main(folder: Path, point: str) -> None:
     terms = model.AuditTerms(database=folder / "audit.db", origin="guardhouse.example/test/r1")
     log = await AuditLog.open(terms, folder, Keys(), SystemClock(), "sha-256:" + "0" * 64)
-    ledger = Deadly(log)
+    ledger = Deadly(log, terms.database)
     ledger.point = point
     room = Room(config=CONFIG, ledger=ledger, clock=SystemClock())
     try:

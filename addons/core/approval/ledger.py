@@ -41,5 +41,8 @@ class Ledger(Protocol):
     async def notes(self, approval: str) -> list[Note]:
         """The notes of one approval, oldest first, each verified against the signed log while it is read."""
 
+    async def whole(self) -> bool:
+        """Every event of the log is what the newest signature covers: none was rewritten or taken out while nobody looked."""
+
     async def claim_once(self, kind: str, ident: str, until_us: int) -> bool:
         """True for the first claimant of this id, also across a restart; False for every later one."""

@@ -6,29 +6,43 @@ which nobody could say what came of it is answered `unknown`, and never sent aga
 """
 
 from addons.core.approval import digest as digests
+from addons.core.approval.book import unavailable
 from addons.core.approval.derive import Derived
 from addons.core.approval.desk import Desk
 from addons.core.approval.hold import Entry
 from addons.core.approval.ledger import Note
 from addons.core.approval.rows import UNANSWERED, USES, Approval
-from addons.core.approval.states import OPEN_STATES, Move, State
+from addons.core.approval.states import Move, State
 from addons.core.approval.terms import thaw
 from addons.core.approval.votes import core_of
 from addons.core.config.model import Snapshot
-from addons.core.errors import GuardhouseError
+from addons.core.errors import AuditError, GuardhouseError
 
 
 async def recover(desk: Desk, snapshot: Snapshot) -> dict[str, int]:
     """Bring the book up to date; returns how many rows went which way. Raises when the store cannot be read."""
     counts: dict[str, int] = {}
-    for state in OPEN_STATES:
-        for row in await desk.book.rows({"state": str(state)}, "created_at"):
-            went = await _one(desk, row.id, snapshot)
-            counts[went] = counts.get(went, 0) + 1
+    approved = await desk.book.rows({"state": str(State.APPROVED)}, "created_at")
+    believed = not approved or await _is_whole(desk)
+    for row in [*approved, *await desk.book.rows({"state": str(State.PENDING)}, "created_at")]:
+        went = await _one(desk, row.id, snapshot) if believed or row.state is State.PENDING else "disagrees"
+        counts[went] = counts.get(went, 0) + 1
     for use in await desk.book.ledger.rows(USES, {"outcome": UNANSWERED}):
         await desk.outcome(use["approval"], use["flow_id"], "unknown", 0)
         counts["unknown"] = counts.get("unknown", 0) + 1
     return counts
+
+
+async def _is_whole(desk: Desk) -> bool:
+    """A use that was taken out of the log would make its approval usable again: so approvals that stand open are believed
+    only when the whole log is what was signed."""
+    try:
+        whole = await desk.book.ledger.whole()
+    except AuditError as error:
+        raise unavailable(error.detail) from error
+    if not whole:
+        await desk.book.alert("", "log-rewritten", "the log is not what was signed; no approval from before this start is used")
+    return whole
 
 
 async def _one(desk: Desk, approval_id: str, snapshot: Snapshot) -> str:

@@ -61,7 +61,7 @@ async def explained(folder):
     """Every row is what its notes say; every approved one has its vote; no use without a row."""
     terms = model.AuditTerms(database=folder / "audit.db", origin="guardhouse.example/test/r1")
     log = await AuditLog.open(terms, folder, Keys(), SystemClock(), "sha-256:" + "0" * 64)
-    ledger, key = LogLedger(log), Keys().derive("approval-mac")
+    ledger, key = LogLedger(log, terms.database), Keys().derive("approval-mac")
     try:
         for plain in await log.rows("approval"):
             row = approval_of(plain)

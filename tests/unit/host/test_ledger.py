@@ -6,6 +6,7 @@ import sqlite3
 import pytest
 
 from addons.core.approval.recovery import recover
+from addons.core.audit import canonical
 from addons.core.audit.log import AuditLog
 from addons.core.clock import SystemClock
 from addons.core.config import model
@@ -26,7 +27,7 @@ class Gateway:
 
     async def __aenter__(self):
         self.log = await AuditLog.open(self.terms, self.folder, Keys(), SystemClock(), "sha-256:" + "0" * 64)
-        self.room = Room(config=self.config, ledger=LogLedger(self.log), clock=SystemClock())
+        self.room = Room(config=self.config, ledger=LogLedger(self.log, self.terms.database), clock=SystemClock())
         self.counts = await recover(self.room.desk, self.config)
         return self
 
@@ -114,3 +115,31 @@ def edit(folder, sql):
     with sqlite3.connect(folder / "audit.db") as db:
         db.execute(sql)
     db.close()
+
+
+async def test_a_use_taken_out_of_the_log_while_nobody_looked_does_not_come_back(folder):
+    """The hash of an event is no secret: the `used` event is replaced by a well-formed other one, and the old row put back."""
+    async with Gateway(folder) as gateway:
+        ident = (await gateway.ticket()).extra["approval_id"]
+        await gateway.vote(ident, BOB)
+        (before,) = await gateway.log.rows("approval", {"id": ident})
+        hold = await gateway.room.desk.hold(gateway.room.asked("flow-2"), gateway.room.alive())
+        await gateway.room.desk.use(hold, hold.digest, gateway.room.record("flow-2"), fine)
+        for _ in range(3):
+            await gateway.ticket(path="/other")  # further events, so that it is not the tail that the start checks anyway
+    with sqlite3.connect(folder / "audit.db") as db:
+        db.execute("DROP TRIGGER event_no_update")
+        (seq,) = db.execute("SELECT seq FROM event WHERE approval = ? AND verb = 'used'", (ident,)).fetchone()
+        core = {"kind": "heartbeat", "stage": "Mark", "ts_us": 1700000000000000, "v": 1}
+        leaf = canonical.leaf(seq, canonical.core_bytes(core), ())
+        db.execute(
+            "UPDATE event SET approval = NULL, core = ?, leaf = ?, fields = ? WHERE seq = ?",
+            (canonical.core_bytes(core), leaf, canonical.pack(()), seq),
+        )
+        db.execute("DELETE FROM approval_use")
+        db.execute("UPDATE approval SET state = 'approved', uses = 0, version = ? WHERE id = ?", (before["version"], ident))
+    db.close()
+    async with Gateway(folder) as gateway:
+        assert gateway.counts["disagrees"] == 1
+        assert (await gateway.ticket()).status == 503
+        assert await gateway.log.rows("approval_use") == []
