@@ -87,8 +87,8 @@ class MaskRedactor:
 
 def mask_words(text: str, leaf: LeafMasker) -> str:
     """Mask the words that are URLs or query strings pair by pair, so that the names in them tell."""
-    if "=" not in text:
-        return text
+    if "=" not in text or text.lstrip()[:1] == "{":
+        return text  # a JSON object has names of its own; a pair cut out of it would break it
     return "".join(_word(word, leaf) for word in _WORDS.split(text))
 
 

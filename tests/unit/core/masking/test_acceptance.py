@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -222,3 +223,19 @@ def test_headers_links_and_trailers_are_scanned():
     assert values[b"X-Version"] == b"1.2.3"
     assert made.trailers == ((b"Grpc-Message", b"no p-jfy6issxq26l5w@masked.invalid"),)
     assert "ann@" not in made.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("GET /users/ann@corp.example/x?token=abc&page=2", "GET /users/[MASKED:EMAIL_ADDRESS:JFY6ISSXQ26L5W]/x?token=*&page=2"),
+        ("/users/ann%40corp.example", "/users/[MASKED:EMAIL_ADDRESS:JFY6ISSXQ26L5W]"),
+        ("token=abc&email=ann%40corp.example", "token=*&email=[MASKED:EMAIL_ADDRESS:JFY6ISSXQ26L5W]"),
+        ('{"X-Api-Token": "a b=c&d=e"}', '{"X-Api-Token": "*"}'),
+        ("connect to db failed: password=hunter2 host=db", "connect to db failed: password=* host=db"),
+        ("plain words only", "plain words only"),
+    ],
+)
+def test_lines_are_masked_by_name_and_by_form(text, masked):
+    redactor = MaskRedactor(parts.warm_engine(), parts.snapshot, parts.FixedKeys())
+    assert re.sub(r"\[MASKED:SECRET:\w+\]", "*", redactor.redact_text(text, "crm")) == masked
