@@ -190,7 +190,7 @@ def test_a_secret_that_cannot_be_had_uses_no_approval_up(site, mirror):
     card = site.request("GET", site.control + "/v1/approvals", bob).json["approvals"][0]
     site.secret.unlink()
     try:
-        vote = json.dumps({"effect": "approve", "digest": card["digest"], "reason": "agreed"}).encode()
+        vote = json.dumps({"effect": "approve", "digest": card["digest"], "reason": "Agreed with the customer"}).encode()
         decision = f"{site.control}/v1/approvals/{card['id']}/decision"
         decided = site.request("POST", decision, bob, vote, {"Content-Type": "application/json"})
         assert decided.status == 200, decided.text
