@@ -6,9 +6,6 @@ by something later. Each flow starts blocked, and only `Departure.request` unblo
 the dispatcher answers whatever is still blocked after the last `request` hook (`addons.host.hook_index`).
 """
 
-import hashlib
-from collections.abc import Mapping
-
 from mitmproxy import http
 from mitmproxy.proxy import server_hooks
 
@@ -19,6 +16,7 @@ from addons.core.exchange import Decision, Effect, Exchange
 from addons.core.policy.evaluate import decide
 from addons.host import chain, connections, gate, listeners
 from addons.host.facts import request_facts
+from addons.host.fingerprint import fingerprint
 from addons.host.gate import Gate
 from addons.host.refusals import settled
 from addons.host.runtime import Runtime
@@ -137,18 +135,3 @@ def require_no_less(pinned: Decision, newest: Decision) -> None:
     same = newest.effect is pinned.effect and newest.approvals == pinned.approvals
     if not same or not set(newest.masks) <= set(pinned.masks):
         raise GuardhouseError(RULES_CHANGED, detail="the newest rules hold it, or ask for a mask that was not prepared")
-
-
-def fingerprint(flow: http.HTTPFlow, injected: Mapping[str, str]) -> bytes:
-    """Return a digest of the request as it will be written, without its body and without what `credentials` injected."""
-    data = flow.request.data
-    digest = hashlib.sha256()
-    for part in (data.method, data.scheme, data.authority, str(data.host).encode(), b"%d" % data.port, data.path, data.http_version):
-        digest.update(b"%d:" % len(part) + part)
-    skip = {name.lower().encode() for name in injected}
-    for kind, headers in ((b"h", data.headers), (b"t", data.trailers)):
-        for name, value in headers.fields if headers else ():
-            if kind == b"h" and name.lower() in skip:
-                continue
-            digest.update(b"%s%d:%s%d:%s" % (kind, len(name), name, len(value), value))
-    return digest.digest()

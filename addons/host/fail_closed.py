@@ -23,6 +23,7 @@ from addons.core.clock import SystemClock, uuid7
 from addons.core.errors import AuditError, GuardhouseError
 from addons.core.exchange import Exchange
 from addons.host import chain, connections, gate
+from addons.host.fingerprint import fingerprint
 from addons.host.gate import Gate
 from addons.host.refusals import answer, answer_of, close_connection, refuse, refuse_at, settled, stop_the_process
 from addons.host.runtime import Runtime
@@ -31,14 +32,17 @@ __all__ = ["Guarded", "answer", "answer_of", "chain_of", "guard", "hooks_of", "o
 
 logger = logging.getLogger(__name__)
 
-TRAFFIC_HOOKS = frozenset({
+FLOW_HOOKS = frozenset({
     "requestheaders", "request", "responseheaders", "response", "error", "websocket_start", "websocket_message", "websocket_end",
+    "tcp_start", "tcp_message", "tcp_end", "tcp_error", "udp_start", "udp_message", "udp_end", "udp_error",
+    "http_connect", "http_connect_upstream", "http_connected", "http_connect_error", "dns_request", "dns_response", "dns_error",
+})  # fmt: skip
+CONNECTION_HOOKS = frozenset({
     "client_connected", "client_disconnected", "server_connect", "server_connected", "server_connect_error", "server_disconnected",
     "tls_clienthello", "tls_start_client", "tls_start_server", "tls_established_client", "tls_established_server", "tls_failed_client",
-    "tls_failed_server", "tcp_start", "tcp_message", "tcp_end", "tcp_error", "udp_start", "udp_message", "udp_end", "udp_error",
-    "http_connect", "http_connect_upstream", "http_connected", "http_connect_error", "dns_request", "dns_response", "dns_error",
-    "next_layer", "quic_start_client", "quic_start_server", "socks5_auth",
+    "tls_failed_server", "next_layer", "quic_start_client", "quic_start_server", "socks5_auth",
 })  # fmt: skip
+TRAFFIC_HOOKS = FLOW_HOOKS | CONNECTION_HOOKS
 LIFECYCLE_HOOKS = ("load", "configure", "running", "done")
 DEADLINE = 30.0  # seconds, until a Snapshot says otherwise (limits.hook_deadline)
 AUDIT_FAILURES = 20  # refusals in a row because nothing could be recorded; then the process ends and a supervisor takes over
@@ -52,6 +56,7 @@ class Guarded:
         self.name: str = addon.name
         self.runtime: Runtime = addon.runtime
         self.sees_settled = bool(getattr(addon, "sees_settled", False))
+        self.records = self.name in ("guardhouse-intent", "guardhouse-outcome")
         self.no_deadline = bool(getattr(addon, "no_deadline", False))
         for hook in hooks_of(addon):
             setattr(self, hook, self._closed(hook, getattr(addon, hook)))
@@ -85,46 +90,46 @@ class Guarded:
         return started
 
     def _closed(self, hook: str, step: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
-        async def closed(*args: Any) -> None:
-            if args and isinstance(args[0], mitmflow.Flow):
-                await self._run_on_flow(hook, step, args[0])
-            else:
-                await self._run_on_connection(hook, step, *args)
-
+        closed = self._closed_for_connections(hook, step) if hook in CONNECTION_HOOKS else self._closed_for_flows(hook, step)
         closed.__name__ = hook
         closed.guarded = True  # type: ignore[attr-defined]  # the house test looks for this mark
         return closed
 
-    async def _run_on_flow(self, hook: str, step: Callable[..., Any], flow: mitmflow.Flow) -> None:
-        if not flow.live:
-            return
-        kept = open_record(self.runtime, flow)
-        answered = flow.error is not None or settled(flow)
-        if answered and not self.sees_settled:
-            return
-        try:
-            if not answered:
-                self._refuse_unready(hook)
-            await self._within_deadline(step, flow)
-        except GuardhouseError as error:
-            self._refuse(hook, flow, error)
-        except asyncio.CancelledError:
-            self._refuse(hook, flow, GuardhouseError(detail=f"{self.name}.{hook} was cancelled"))
-            raise_if_stopping()
-        except Exception as error:  # the one place where everything means no
-            logger.warning("%s.%s failed: %s", self.name, hook, type(error).__name__, exc_info=error)
-            self._refuse(hook, flow, GuardhouseError(detail=f"{self.name}.{hook}: {type(error).__name__}"))
-        else:
-            self._passed(hook, flow, kept)
+    def _closed_for_flows(self, hook: str, step: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
+        """One coroutine and no more: this runs for every hook of every step of every request."""
+        runtime, sees_settled, noted = self.runtime, self.sees_settled, f"{self.name}.{hook}"
 
-    def _passed(self, hook: str, flow: mitmflow.Flow, kept: Gate) -> None:
-        step = f"{self.name}.{hook}"
-        kept.steps.append(step)
-        if step == chain.FINGERPRINTED and isinstance(flow, http.HTTPFlow):
-            from addons.host.departure import fingerprint  # departure knows what must not change; the guard only when
+        async def closed(flow: mitmflow.Flow) -> None:
+            if not flow.live:
+                return
+            kept = gate.find(flow) or open_record(runtime, flow)
+            answered = flow.error is not None or settled(flow)
+            if answered and not sees_settled:
+                return
+            try:
+                if not answered and (runtime.missing() or runtime.draining):
+                    self._refuse_unready(hook)
+                result = step(flow)
+                if result is not None and inspect.isawaitable(result):
+                    await self._within_deadline(result)
+            except GuardhouseError as error:
+                self._refuse(hook, flow, error)
+            except asyncio.CancelledError:
+                self._refuse(hook, flow, GuardhouseError(detail=f"{noted} was cancelled"))
+                raise_if_stopping()
+            except Exception as error:  # the one place where everything means no
+                logger.warning("%s failed: %s", noted, type(error).__name__, exc_info=error)
+                self._refuse(hook, flow, GuardhouseError(detail=f"{noted}: {type(error).__name__}"))
+            else:
+                self._passed(noted, flow, kept)
 
+        return closed
+
+    def _passed(self, noted: str, flow: mitmflow.Flow, kept: Gate) -> None:
+        kept.steps.append(noted)
+        if noted == chain.FINGERPRINTED and isinstance(flow, http.HTTPFlow):
             kept.fingerprint, kept.body = fingerprint(flow, {}), flow.request.raw_content
-        if self.name in ("guardhouse-intent", "guardhouse-outcome"):
+        if self.records:
             self.runtime.audit_failures = 0
 
     def _refuse(self, hook: str, flow: mitmflow.Flow, error: GuardhouseError) -> None:
@@ -145,10 +150,7 @@ class Guarded:
                 headers={"Retry-After": "5"},
             )
 
-    async def _within_deadline(self, step: Callable[..., Any], *args: Any) -> None:
-        result = step(*args)
-        if not inspect.isawaitable(result):
-            return
+    async def _within_deadline(self, result: Awaitable[None]) -> None:
         if self.no_deadline:
             await result
             return
@@ -156,15 +158,20 @@ class Guarded:
         async with asyncio.timeout(snapshot.gateway.limits.hook_deadline if snapshot else DEADLINE):
             await result
 
-    async def _run_on_connection(self, hook: str, step: Callable[..., Any], *args: Any) -> None:
-        try:
-            await self._within_deadline(step, *args)
-        except asyncio.CancelledError:
-            close_connection(hook, args)
-            raise_if_stopping()
-        except Exception as error:
-            logger.warning("%s.%s failed: %s", self.name, hook, type(error).__name__, exc_info=error)
-            close_connection(hook, args)
+    def _closed_for_connections(self, hook: str, step: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
+        async def closed(*args: Any) -> None:
+            try:
+                result = step(*args)
+                if result is not None and inspect.isawaitable(result):
+                    await self._within_deadline(result)
+            except asyncio.CancelledError:
+                close_connection(hook, args)
+                raise_if_stopping()
+            except Exception as error:
+                logger.warning("%s.%s failed: %s", self.name, hook, type(error).__name__, exc_info=error)
+                close_connection(hook, args)
+
+        return closed
 
 
 def guard(addon: Any) -> Any:

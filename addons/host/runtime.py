@@ -6,7 +6,7 @@ is found by import, so a shell that is loaded alone has an empty Runtime and ref
 """
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from mitmproxy import flow as mitmflow
@@ -53,8 +53,16 @@ class Runtime:
         self.reloaders: list[Callable[[Snapshot], None]] = []  # told of a new Snapshot, after it was swapped in
 
     def missing(self) -> list[str]:
-        """Names of the required slots that are still empty."""
-        return [name for name in REQUIRED if getattr(self, name) is None]
+        """Names of the required slots that are still empty. Asked for every hook of every flow, so it is remembered."""
+        known: list[str] | None = self.__dict__.get("_missing")
+        if known is None:
+            known = self.__dict__["_missing"] = [name for name in REQUIRED if getattr(self, name) is None]
+        return known
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self.__dict__[name] = value
+        if name in REQUIRED:
+            self.__dict__["_missing"] = None
 
     def snapshot_of(self, flow: mitmflow.Flow) -> Snapshot:
         """The Snapshot pinned for this flow. Never `self.snapshot`, which may be newer."""

@@ -19,6 +19,7 @@ from addons.core.config import model
 from addons.core.errors import GuardhouseError, PolicyDeniedError
 from addons.core.exchange import Decision, Effect
 from addons.host import certificates, connections, departure, gate, listeners, loghook, options, reload
+from addons.host.fingerprint import fingerprint
 from addons.host.gate import Gate
 from addons.host.runtime import Runtime
 from addons.host.watchdog import Watchdog
@@ -178,10 +179,10 @@ def test_a_reload_does_not_change_what_is_bound_or_kept():
 
 def test_the_fingerprint_sees_every_part_but_what_was_injected():
     flow = harness.live_flow("POST", "/a?b=1", [("X-One", "1")], b"body")
-    before = departure.fingerprint(flow, {})
+    before = fingerprint(flow, {})
     flow.request.headers["authorization"] = "Bearer upstream"
-    assert departure.fingerprint(flow, {"authorization": ""}) == before
-    assert departure.fingerprint(flow, {}) != before
+    assert fingerprint(flow, {"authorization": ""}) == before
+    assert fingerprint(flow, {}) != before
     for change in (
         lambda request: setattr(request, "method", "PUT"),
         lambda request: setattr(request, "path", "/a?b=2"),
@@ -195,12 +196,12 @@ def test_the_fingerprint_sees_every_part_but_what_was_injected():
     ):
         other = harness.live_flow("POST", "/a?b=1", [("X-One", "1")], b"body")
         change(other.request)
-        assert departure.fingerprint(other, {}) != before
+        assert fingerprint(other, {}) != before
 
 
 def test_a_changed_body_keeps_the_door_shut():
     flow = harness.live_flow("POST", body=b"body")
-    door = Gate(None, fingerprint=departure.fingerprint(flow, {}), body=flow.request.raw_content)
+    door = Gate(None, fingerprint=fingerprint(flow, {}), body=flow.request.raw_content)
     gate.put(flow, door)
     departure.require_unchanged(flow, door)
     flow.request.content = b"jody"
