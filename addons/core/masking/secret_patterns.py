@@ -136,13 +136,11 @@ FORMATS: tuple[SecretFormat, ...] = (
     _row("crypt", "$6$ $5$ $1$ $y$ $argon2", r"\$(?:6|5|1|y|argon2id?|argon2i)\$[./A-Za-z0-9$=,+]{20,300}", left=""),
 )  # fmt: skip
 
-_PAIR = re.compile(
-    r"""(?<![A-Za-z0-9_.\-])([A-Za-z_][A-Za-z0-9_.\-]{0,63})["']?[ \t]{0,3}(?::=|=>|=|:)[ \t]{0,3}"""
-    r"""(?:"([^"\n]{1,1024})"|'([^'\n]{1,1024})'|([^\s,;&"'<>{}\[\]()]{1}[^\s,;&"'<>]{0,1023}))"""
-)
+_KEY = re.compile(r"""(?<![A-Za-z0-9_.\-])([A-Za-z_][A-Za-z0-9_.\-]{0,127})["']?\]?[ \t]{0,3}(:=|=>|=|:)[ \t]{0,3}""")
+_VALUE = re.compile(r"""(?:"([^"\n]{1,1024})"|'([^'\n]{1,1024})'|([^\s,;&"'<>{}\[\]()][^\s,;&"'<>]{0,1023}))""")
 _LINE = re.compile(r"(?m)^[ \t]*(?:export[ \t]+|set[ \t]+)?([A-Za-z_][A-Za-z0-9_.\-]{0,127})[ \t]{0,8}(?:=|:)[ \t]{0,8}(\S[^\n]{0,1023})$")
 _VARIABLE = re.compile(r"\$(?:\w+|\{[^{}]{0,200}\}|\([^()]{0,200}\))|%\([^()]{0,100}\)s?|%\w+%|\{\{.{0,200}\}\}|<[^<>]{0,100}>")
-_FORM = re.compile(r"&[A-Za-z_][\w.\-\[\]]{0,63}=")  # the line is a form or a query string: `_PAIR` ends the value at the `&`
+_FORM = re.compile(r"&[A-Za-z_][\w.\-\[\]]{0,63}=")  # the line is a form or a query string: `_VALUE` ends at the `&`
 _OPTION = re.compile(r"(?<![A-Za-z0-9_-])--?([A-Za-z][A-Za-z0-9-]{1,40})[ \t]{1,3}([^\s\-\"'][^\s\"']{3,255})")
 _URL_LOGIN = re.compile(r"""(?<![a-z0-9+.\-])[A-Za-z][A-Za-z0-9+.\-]{1,20}://([^\s:/@?#"'<>]{0,128}):([^\s/"'<>]{1,256})@""")
 _SCHEME = re.compile(r"(?i)(?<![a-z0-9])(?:bearer|basic|negotiate|apikey|token)[ ]{1,3}([A-Za-z0-9\-._~+/]{8,8192}={0,3})")
@@ -188,13 +186,13 @@ def find(text: str) -> Iterator[SecretHit]:
 
 def _pairs(text: str) -> Iterator[SecretHit]:
     if "=" in text or ":" in text:
-        for match in _PAIR.finditer(text):
-            found = key_words.family(match[1])
+        for key in _KEY.finditer(text):  # the value is not consumed: in `failed: password=x` it holds the pair that counts
+            found = key_words.family(key[1])
             if found is None or found.info_type != "SECRET":
                 continue
-            group = match.lastindex or 4
-            if _is_value(match[group]) and not _is_prose(text, match, group):
-                yield SecretHit(match.start(group), match.end(group), "pair")
+            value = _VALUE.match(text, key.end())
+            if value is not None and _is_value(value[value.lastindex or 0]) and not _is_prose(text, key[2], value):
+                yield SecretHit(value.start(value.lastindex or 0), value.end(value.lastindex or 0), "pair")
         yield from _lines(text)
     if "-" in text and " " in text:
         for match in _OPTION.finditer(text):
@@ -219,9 +217,9 @@ def _is_value(value: str) -> bool:
     return bool(bare) and bare not in _PLAIN and not _VARIABLE.fullmatch(value)
 
 
-def _is_prose(text: str, match: re.Match[str], group: int) -> bool:
+def _is_prose(text: str, sign: str, value: re.Match[str]) -> bool:
     """`password: at least twelve characters` is a sentence, `password: hunter` at the end of a line is not."""
-    if group != 4 or "=" in text[match.end(1) : match.start(group)]:
+    if value.lastindex != 3 or "=" in sign:
         return False
-    follows = text[match.end() : match.end() + 2]
-    return match[4].isalpha() and match[4].islower() and len(follows) == 2 and follows[0] == " " and follows[1].isalpha()
+    follows = text[value.end() : value.end() + 2]
+    return value[3].isalpha() and value[3].islower() and len(follows) == 2 and follows[0] == " " and follows[1].isalpha()

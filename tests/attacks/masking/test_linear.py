@@ -65,7 +65,7 @@ def test_every_format_is_linear(row):
             assert seconds(lambda text=text: list(row.expression.finditer(text))) < LIMIT
 
 
-@pytest.mark.parametrize("pattern", ["_PAIR", "_LINE", "_OPTION", "_URL_LOGIN", "_SCHEME", "_VARIABLE"])
+@pytest.mark.parametrize("pattern", ["_KEY", "_VALUE", "_LINE", "_OPTION", "_URL_LOGIN", "_SCHEME", "_VARIABLE"])
 @pytest.mark.parametrize("literal", ["password=", "a", "://", "Bearer ", "--password ", "${", "http://a:", "a:b@", "x=", "= "])
 def test_every_rule_is_linear(pattern, literal):
     expression = getattr(secret_patterns, pattern)
