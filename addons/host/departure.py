@@ -14,7 +14,7 @@ from addons.core.config.model import Snapshot
 from addons.core.errors import AuditError, GuardhouseError, PolicyDeniedError
 from addons.core.exchange import Decision, Effect, Exchange
 from addons.core.policy.evaluate import decide
-from addons.host import chain, connections, gate, listeners
+from addons.host import chain, connections, gate, listeners, patches_clock
 from addons.host.facts import request_facts
 from addons.host.fingerprint import fingerprint
 from addons.host.gate import Gate
@@ -50,10 +50,14 @@ class Departure:
         require_client(flow, door)
         door.departed = True
         connections.departed(flow)
+        if service := snapshot.gateway.services.get(record.service or ""):
+            patches_clock.start(flow, service)
 
     def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
         """Dial only for a departed flow, and never ourselves."""
         connections.require_departed(self.runtime, data)
+        if service := connections.service_of(self.runtime, data.client, data.server):
+            patches_clock.watch_dial(data, service)
 
     def server_connected(self, data: server_hooks.ServerConnectionHookData) -> None:
         """Judge the address that was really dialled, before a byte is sent (design/mitmproxy.md 7.3)."""

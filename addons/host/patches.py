@@ -15,6 +15,7 @@ from mitmproxy.proxy.layers.http import _http2 as http2_module
 from addons.core.errors import CODES, GuardhouseError, problem_of
 from addons.host import gate
 from addons.host.patch import Patch, replace, stock
+from addons.host.patches_clock import UpstreamClock
 from addons.host.patches_http1 import InterimResponses, Trailers
 from addons.host.patches_stream import EarlyAnswers, RefusedBodies
 from addons.host.runtime import Runtime
@@ -132,6 +133,7 @@ PATCHES: tuple[Patch, ...] = (
     InterimResponses(),
     EarlyAnswers(),
     RefusedBodies(),
+    UpstreamClock(),
     ErrorPages(),
     Gone(),
     MaxConnections(),

@@ -35,7 +35,7 @@ class EarlyAnswers(Patch):
             if self.flow.response is event.response and not event.end_stream and _declared_too_long(self, runtime):
                 refuse(self.flow, UpstreamError("The upstream's answer is larger than this gateway carries.", code="response-too-large"))
             if self.flow.response is not event.response:
-                yield from _answer_instead_of_upstream(self)
+                yield from answer_instead_of_upstream(self)
             elif self.flow.response.stream and not event.end_stream:
                 yield from self.start_response_stream()
             else:
@@ -70,7 +70,7 @@ def _declared_too_long(self: Any, runtime: Runtime) -> bool:
     return size is not None and size > runtime.snapshot.gateway.limits.body
 
 
-def _answer_instead_of_upstream(self: Any) -> Any:
+def answer_instead_of_upstream(self: Any) -> Any:
     """Cut the upstream off and send what stands in the flow. Whatever else the upstream says is consumed silently."""
     yield layer.SendHttp(layer.RequestProtocolError(self.stream_id, "withheld", layer.ErrorCode.CANCEL), self.context.server)
     yield from self.send_response()

@@ -24,13 +24,20 @@ PARTS = {
 }
 
 
-def play(request: bytes) -> bytes:
+WAIT = b"wait"
+
+
+def play(request: bytes) -> bytes | list[bytes]:
     """Answer by the path: /part/NAME plays a part, /slow takes a second, the rest is a plain 200."""
     path = request.split(b" ", 2)[1].decode()
     if path.startswith("/slow"):
         time.sleep(1.0)
     if path.startswith("/endless"):
         return PARTS["events"] + b"data: SECRET\n\n" * 100
+    if path.startswith("/never"):
+        time.sleep(4.0)
+    if path.startswith("/half"):
+        return [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nSECRET", WAIT]
     match = re.match(r"/part/([\w-]+)", path)
     return PARTS[match[1]] if match else ok()
 
@@ -48,6 +55,7 @@ def gateway(tmp_path_factory, upstream):
     env = {
         "GUARDHOUSE_TEST_UPSTREAM": f"127.0.0.1:{upstream.port}",
         "GUARDHOUSE_TEST_TLS": f"127.0.0.1:{free_port()}",
+        "GUARDHOUSE_TEST_TIMES": '{"response_timeout": 1.5, "connect_timeout": 1.0}',
         "GUARDHOUSE_TEST_LIMITS": '{"body": 2000000, "drain": 3.0, "hook_deadline": 2.0}',
         "GUARDHOUSE_TEST_SCRIPTS": str(tmp_path_factory.getbasetemp() / "fault.py"),
     }

@@ -59,7 +59,7 @@ def test_an_answer_over_the_limit_is_a_bad_gateway(gateway: Gateway, part: str):
     status, answer = gateway.get(path)
     assert status == 502
     assert b"xxxx" not in answer
-    wait_terminal(gateway, path)
+    assert wait_terminal(gateway, path)["code"] == ("response-too-large" if part == "declared-long" else None)
 
 
 @pytest.mark.parametrize("path", ["/part/switch", "/part/events", "/endless"])
@@ -70,6 +70,22 @@ def test_what_we_do_not_carry_yet_is_refused_at_once(gateway: Gateway, path: str
     assert b"SECRET" not in answer
     assert time.monotonic() - before < 2
     assert wait_terminal(gateway, path)["code"] == "not-supported"
+
+
+@pytest.mark.parametrize("path", ["/never", "/half"])
+def test_an_upstream_that_does_not_answer_in_time_is_given_up(gateway: Gateway, path: str):
+    started = time.monotonic()
+    status, answer = gateway.get(path)
+    assert (status, b"SECRET" in answer) == (504, False)
+    assert 1.3 < time.monotonic() - started < 3
+    assert wait_terminal(gateway, path)["code"] == "upstream-timeout"
+
+
+def test_a_slow_stream_of_http2_is_given_up_alone(gateway: Gateway):
+    with h2_client(gateway) as client:
+        answer = client.get("/never?h2")
+        assert (answer.status_code, answer.json()["code"]) == (504, "upstream-timeout")
+        assert client.get("/again").text == "hello"
 
 
 def test_an_answer_without_a_receipt_of_masking_is_withheld(gateway: Gateway):

@@ -65,6 +65,9 @@ class Upstream:
                 self.seen.append(head + b"\r\n\r\n" + body)
                 answer = self.answer(head + b"\r\n\r\n" + body)
                 for piece in [answer] if isinstance(answer, bytes) else answer:
+                    if piece == b"wait":
+                        time.sleep(4.0)
+                        return
                     peer.sendall(piece)
                     time.sleep(self.pause)
         except OSError:

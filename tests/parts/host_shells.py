@@ -48,7 +48,15 @@ def snapshot(home: Path) -> model.Snapshot:
     base = harness.snapshot(
         home,
         listeners=tuple(listeners),
-        services={"crm": model.Service("crm", "http", os.environ.get("GUARDHOUSE_TEST_SCHEME", "http"), upstream)},
+        services={
+            "crm": model.Service(
+                "crm",
+                "http",
+                os.environ.get("GUARDHOUSE_TEST_SCHEME", "http"),
+                upstream,
+                **json.loads(os.environ.get("GUARDHOUSE_TEST_TIMES", "{}")),
+            )
+        },
         limits=limits,
         extra_scripts=tuple(Path(path) for path in os.environ.get("GUARDHOUSE_TEST_SCRIPTS", "").split(":") if path),
     )
