@@ -107,8 +107,7 @@ def ended(gateway, path):
     wait_until(
         lambda: any(one[-1] != "RequestReceived" for one in stages(gateway, path)), 15, f"the end of {path}\n{gateway.output[-2000:]}"
     )
-    (found,) = stages(gateway, path)
-    return found
+    return stages(gateway, path)[0]
 
 
 def head(path, host, token, method="GET", more=""):
@@ -134,6 +133,15 @@ def test_an_upstream_that_fails(gateway, token, path, host, status, stage):
     answer = gateway.request("GET", gateway.cleartext + path, token, headers={"Host": host, "X-Purpose": "demo/tour"})
     assert answer.status in ((502, 504) if path == "/slow" else (status,))  # 504 once the host keeps `timeouts.response`
     assert ended(gateway, path) == ["RequestReceived", stage]
+
+
+def test_the_bytes_of_an_answer_are_proven_or_refuted_while_the_gateway_runs(gateway, token, tmp_path):
+    answer = gateway.request("GET", gateway.cleartext + "/good", token, headers={"Host": "faulty.localhost", "X-Purpose": "demo/tour"})
+    claimed = tmp_path / "claimed"
+    for data, code in ((answer.body, 0), (answer.body + b"!", 1)):
+        claimed.write_bytes(data)
+        done = gateway.cli("verify", "--against-bytes", str(claimed))
+        assert done.status == code, done.text
 
 
 @pytest.mark.parametrize(

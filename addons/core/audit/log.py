@@ -21,7 +21,7 @@ from addons.core.audit.note import Checkpoint, Signature
 from addons.core.audit.prepare import Origin, finish, is_heavy, prepare_fields
 from addons.core.audit.reader import Reader
 from addons.core.audit.recover import RECOVERED, interruption
-from addons.core.audit.sessions import SessionBook
+from addons.core.audit.sessions import SessionBook, end_of
 from addons.core.audit.sqlite_store import SqliteStore
 from addons.core.audit.start import Started, start
 from addons.core.audit.store import Insert, Move, StoredEvent, StoreError
@@ -201,8 +201,11 @@ class AuditLog:
                 interruption(event.core, event.fields.get("principal"), event.kind, self._orphans.get(flow, "stop")), (), False, True
             )
         summary = self.suppressor.flush(self._clock.monotonic())
-        for event in [*([summary] if summary else []), *self.sessions.close_all("stop"), events.make("Mark", "log", {"verb": "stop"})]:
-            await self._submit(event, (), False, True)
+        if summary is not None:
+            await self._submit(summary, (), False, True)
+        for session in self.sessions.open_ones():
+            await self._close_session(session, "stop")
+        await self._submit(events.make("Mark", "log", {"verb": "stop"}), (), False, True)
         await self._anchor()
 
     async def _stop_writer(self) -> None:
@@ -351,8 +354,8 @@ class AuditLog:
                 self._orphans.pop(flow, None)
                 continue
             await self._submit(interruption(event.core, event.fields.get("principal"), event.kind, reason), (), False, True)
-        for closing in list(self.sessions.quiet_ones(now)):
-            await self.append(closing)
+        for session in self.sessions.quiet_ones(now):
+            await self._close_session(session, "quiet")
         if self.suppressor.due(now):
             summary = self.suppressor.flush(now)
             if summary is not None:
@@ -361,6 +364,15 @@ class AuditLog:
             await self.append(events.make("Mark", "heartbeat"))
         if now - self._anchored_at >= self._terms.anchor_every:
             await self._anchor()
+
+    async def _close_session(self, session: str, reason: str) -> None:
+        """Write the end of a session, and forget it only then."""
+        found = self.sessions.take(session)
+        try:
+            await self._submit(end_of(found, reason), (), False, True)
+        except AuditError:
+            self.sessions.put_back(found)
+            raise
 
     async def _anchor(self) -> None:
         """Write the newest checkpoint to the witness files. A place that cannot be reached does not stop traffic."""

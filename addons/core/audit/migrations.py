@@ -66,8 +66,8 @@ CREATE TABLE approval_use(
   approval TEXT NOT NULL, n INTEGER NOT NULL, flow_id TEXT, at INTEGER NOT NULL, outcome TEXT, status INTEGER, bytes INTEGER, masks TEXT,
   PRIMARY KEY(approval, n)) STRICT;
 CREATE TABLE api_key(
-  id TEXT PRIMARY KEY, digest BLOB NOT NULL, name TEXT, owner TEXT, principal TEXT, groups TEXT, networks TEXT, created_at INTEGER NOT NULL,
-  expires_at INTEGER NOT NULL, revoked_at INTEGER, last_used_at INTEGER) STRICT;
+  id TEXT PRIMARY KEY, mac BLOB NOT NULL, owner TEXT NOT NULL, kind TEXT NOT NULL, groups TEXT, allowed_cidrs TEXT, created_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL, last_used INTEGER, revoked_at INTEGER) STRICT;
 CREATE TABLE seen(kind TEXT NOT NULL, id TEXT NOT NULL, until_us INTEGER NOT NULL, PRIMARY KEY(kind, id)) STRICT, WITHOUT ROWID;
 """
 

@@ -5,7 +5,6 @@ stop), because only the log is still there when everything else has ended; after
 Pure: the log feeds events in and writes the events that come out.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from addons.core.audit.events import Event, json_field, make
@@ -72,22 +71,29 @@ class SessionBook:
         for name, count in masked.items() if isinstance(masked, dict) else ():
             found.masked[name] = found.masked.get(name, 0) + count
 
-    def quiet_ones(self, now: float) -> Iterator[Event]:
-        """Close every session that was quiet for too long, and the oldest when there are too many."""
-        for session in sorted(self._open.values(), key=lambda s: s.last):
-            if now - session.last < self.quiet and len(self._open) <= MAX_OPEN:
-                return
-            yield self.close(session.id, "quiet")
+    def quiet_ones(self, now: float) -> list[str]:
+        """The sessions that were quiet for too long, and the oldest while there are too many."""
+        oldest = sorted(self._open.values(), key=lambda s: s.last)
+        surplus = max(0, len(oldest) - MAX_OPEN)
+        return [s.id for at, s in enumerate(oldest) if at < surplus or now - s.last >= self.quiet]
 
-    def close_all(self, reason: str) -> list[Event]:
-        """Close every session."""
-        return [self.close(session, reason) for session in list(self._open)]
+    def take(self, session: str) -> Session:
+        """Take a session out, to be closed: a flow that comes now opens it again. KeyError for one that is not open."""
+        return self._open.pop(session)
 
-    def close(self, session: str, reason: str) -> Event:
-        """Close one open session and return its event. KeyError for one that is not open."""
-        found = self._open.pop(session)
-        counts = {"flows": found.flows, "denials": found.denials, "bytes": found.bytes, "masked": found.masked}
-        return closed(session, reason, found.principal, found.purpose, json_field(counts))
+    def put_back(self, session: Session) -> None:
+        """Its end could not be written, so it is still open."""
+        self._open.setdefault(session.id, session)
+
+    def open_ones(self) -> list[str]:
+        """The ids of all open sessions."""
+        return list(self._open)
+
+
+def end_of(session: Session, reason: str) -> Event:
+    """The event that closes this session, with what happened in it."""
+    counts = {"flows": session.flows, "denials": session.denials, "bytes": session.bytes, "masked": session.masked}
+    return closed(session.id, reason, session.principal, session.purpose, json_field(counts))
 
 
 def closed(session: str, reason: str, principal: bytes | None, purpose: bytes | None, counts: bytes | None = None) -> Event:
