@@ -26,6 +26,8 @@ class Evidence(Protocol):
 
     def flow(self, id: str) -> dict[str, Any]: ...
 
+    def tree(self, id: str) -> dict[str, Any]: ...
+
     def sessions(self, query: str) -> list[dict[str, Any]]: ...
 
     def exported(self, query: str, format: str) -> Iterator[dict[str, Any]]: ...
@@ -45,6 +47,11 @@ class Remote:
 
     def flow(self, id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.client.get(f"/v1/flows/{id}", reason=self.reason)
+        return found
+
+    def tree(self, id: str) -> dict[str, Any]:
+        with refusals():
+            found: dict[str, Any] = self.client.get("/v1/tree", id=id, reason=self.reason)
         return found
 
     def sessions(self, query: str) -> list[dict[str, Any]]:
@@ -70,6 +77,10 @@ class Bare:
     def flow(self, id: str) -> dict[str, Any]:
         with faults():
             return records.flow(self.file, id)
+
+    def tree(self, id: str) -> dict[str, Any]:
+        with faults():
+            return records.tree(self.file, id)
 
     def sessions(self, query: str) -> list[dict[str, Any]]:
         with faults():

@@ -15,6 +15,7 @@ VERBS: dict[str, str] = {
     "dev": "development mode: mint tokens of the example's people",
     "search": "find events by facets",
     "show": "show one event or flow, with its trace and decision",
+    "tree": "draw the task tree of a trace, session or flow",
     "sessions": "list sessions",
     "verify": "prove that the audit log is whole",
     "witness": "print or import the pin of the log",

@@ -26,6 +26,7 @@ from addons.core.web.services import ControlServices
 ROLE = "investigator"
 MAX_HITS = 500
 MAX_QUERY = 2000
+MAX_ID = 256  # a session id is at most 128 characters; trace and flow ids are shorter
 AT_ONCE = 4  # readings in parallel: each is a thread and a read transaction
 Text = Annotated[str, Query(max_length=MAX_QUERY)]
 Reason = Annotated[str, Query(max_length=1000)]
@@ -103,6 +104,11 @@ def routes(services: ControlServices, access: Access) -> APIRouter:
             raise NotFound()
         await reading.recorded(request, "read", "show", flow_id, reason)
         return JSONResponse(await reading.answer(lambda: records.flow(store, flow_id)))
+
+    @router.get("/tree", summary="The task tree of a trace, a session or a flow, with what does not fit")
+    async def tree(request: Request, id: Annotated[str, Query(min_length=1, max_length=MAX_ID)], reason: Reason = "") -> Response:
+        await reading.recorded(request, "read", "tree", id, reason)
+        return JSONResponse(await reading.answer(lambda: records.tree(store, id)))
 
     @router.get("/sessions", summary="Sessions: who, why, from when to when, how much")
     async def sessions(request: Request, q: Text = "", reason: Reason = "") -> Response:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from addons.core.audit import search
+from addons.core.audit import lineage, search
 from addons.core.audit.columns import pack_id
 from addons.core.audit.events import text
 from addons.core.audit.query import QueryError
@@ -46,6 +46,18 @@ def flow(store: Path, id: str) -> dict[str, Any]:
         except QueryError as error:
             raise NothingThere(str(error)) from error
     return {"id": view.id, "stage": view.stage, "events": [asdict(event) for event in view.events]}
+
+
+def tree(store: Path, id: str) -> dict[str, Any]:
+    """The task tree of a trace, a session or a flow: branches with flat rows. Raises NothingThere or Unreadable."""
+    with opened(store) as reader:
+        try:
+            forest = asdict(lineage.tree(reader, id))
+        except QueryError as error:
+            raise NothingThere(str(error)) from error
+    for branch in forest["branches"]:
+        branch["rows"] = [_tidy(row) for row in branch["rows"]]
+    return forest
 
 
 def sessions(store: Path, query: str) -> list[dict[str, Any]]:
