@@ -50,13 +50,12 @@ class Identity:
         try:
             presented = pick(flow.request.headers.items(multi=True), flow.request.path.partition("?")[2])
             record.principal = await self._verifier().verify(presented, snapshot, listener_of(flow), peer_of(flow))
+            replay = replay_of.decide(replays, record.principal, snapshot.gateway.control.roles.get("investigator", ()))
+            record.replay_of = replay.flow_id
+            record.notes.extend(note for note in (replay.note,) if note is not None)
         finally:
             record.notes.extend(strip_headers(flow.request, accepted(snapshot, record)))
             exchange.write(flow.metadata, record)
-        replay = replay_of.decide(replays, record.principal, snapshot.gateway.control.roles.get("investigator", ()))
-        record.replay_of = replay.flow_id
-        record.notes.extend(note for note in (replay.note,) if note is not None)
-        exchange.write(flow.metadata, record)
 
     def request(self, flow: http.HTTPFlow) -> None:
         snapshot, record = self.runtime.snapshot_of(flow), exchange.read(flow.metadata)

@@ -38,7 +38,12 @@ class Token:
     raw: bytes
     header: Mapping[str, Any]
     payload: bytes
-    notes: tuple[str, ...] = ()  # parameters that were there and were ignored, e.g. "jku"
+
+    @property
+    def noted(self) -> dict[str, list[str]]:
+        """Row 5: the keys that the token brought along, by the names of their parameters. Never followed; the audit tells of them."""
+        found = [name for name in FOREIGN_KEY_PARAMETERS if name in self.header]
+        return {"foreign_keys": found} if found else {}
 
     @property
     def algorithm(self) -> str:
@@ -68,7 +73,7 @@ def split(text: str) -> Token:
         header = strict_json.load_object(header_bytes)
     except strict_json.StrictJsonError as error:
         raise challenge.invalid("header-json") from error
-    return Token(b".".join(parts), header, payload, tuple(name for name in FOREIGN_KEY_PARAMETERS if name in header))
+    return Token(b".".join(parts), header, payload)
 
 
 def check_header(token: Token, issuer: Issuer) -> None:

@@ -110,7 +110,7 @@ class Verifier:
         key = await keyset.key(token.kid, token.algorithm)
         jose.check_signature(token, key)
         principal = principal_of(told, issuer, identity, self._clock.now(), issuer.audiences if audiences is None else audiences)
-        principal = replace(principal, token_id=principal.token_id or place[2].hex())
+        principal = replace(principal, token_id=principal.token_id or place[2].hex(), attributes={**principal.attributes, **token.noted})
         self._signed_by.put((principal.issuer, principal.token_id), token.kid)
         self._verdicts.accept(place, principal, principal.expires_at + claims.leeway_of(issuer), _unchanged(keyset))
         return principal

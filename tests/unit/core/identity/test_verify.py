@@ -278,6 +278,12 @@ async def test_what_is_right_is_accepted(terms, header, changes):
     assert (await desk.verify(desk.provider.token(header=header, **changes))).issuer_alias == "corp"
 
 
+async def test_a_key_that_a_token_brought_along_is_noted():
+    desk = Desk()
+    principal = await desk.verify(desk.provider.token({"jku": "https://evil.example/", "x5c": []}))
+    assert principal.attributes == {"foreign_keys": ["jku", "x5c"]}
+
+
 @pytest.mark.parametrize("claim", ["realm_access.roles", "cognito:groups", "https://corp.example/groups"])
 async def test_groups_are_read_where_the_file_says(claim):
     desk = Desk(issuer(groups_claim=claim))
