@@ -26,6 +26,7 @@ OPTIONS = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER
 
 def contexts(snapshot: Snapshot) -> dict[str, SSL.Context]:
     """Return the context of each TLS listener by its name; ConfigError when a file cannot be used."""
+    _require_one_authority(snapshot)
     made = {}
     for listener in snapshot.gateway.listeners:
         if listener.tls is not None:
@@ -35,6 +36,16 @@ def contexts(snapshot: Snapshot) -> dict[str, SSL.Context]:
                 problem = f"the certificate files of listener {listener.name} cannot be used ({type(error).__name__})"
                 raise ConfigError([ConfigProblem(listener.where or "gateway.yaml", problem)]) from error
     return made
+
+
+def _require_one_authority(snapshot: Snapshot) -> None:
+    """mitmproxy reuses a connection by address and name, whatever the service: such services must trust the same authority."""
+    trusted: dict[str, Service] = {}
+    for service in snapshot.gateway.services.values():
+        first = trusted.setdefault(service.url, service)
+        if first.ca != service.ca:
+            problem = f"services {first.name} and {service.name} have one address but not one `ca`"
+            raise ConfigError([ConfigProblem(service.where or "gateway.yaml", problem, "give both the same `ca`")])
 
 
 def certificate_file(snapshot: Snapshot, listener: Listener) -> Path:

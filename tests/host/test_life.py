@@ -281,5 +281,21 @@ def test_a_connection_that_brings_no_request_is_closed_by_its_own_clock(tmp_path
             assert peer.recv(65536).startswith(b"HTTP/1.1 200")
 
 
+def test_a_dial_that_nobody_accepts_is_given_up(tmp_path: Path):
+    deaf = socket.create_server(("127.0.0.1", 0), backlog=0)
+    filling = [socket.socket() for _ in range(3)]
+    for peer in filling:
+        peer.setblocking(False)
+        peer.connect_ex(deaf.getsockname())
+    env = {"GUARDHOUSE_TEST_UPSTREAM": f"127.0.0.1:{deaf.getsockname()[1]}", "GUARDHOUSE_TEST_TIMES": '{"connect_timeout": 0.7}'}
+    with mitmdump(tmp_path, env=env) as gateway:
+        gateway.wait_until_up()
+        started = time.monotonic()
+        assert gateway.get("/")[0] == 502
+        assert 0.5 < time.monotonic() - started < 3
+    for peer in [deaf, *filling]:
+        peer.close()
+
+
 def test_mitmdump_is_there():
     assert subprocess.run([str(MITMDUMP), "--version"], capture_output=True, check=True).stdout.startswith(b"Mitmproxy: 12.2.3")

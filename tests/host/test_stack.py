@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -156,6 +157,49 @@ def test_a_stop_ends_with_0_and_a_second_start_reads_the_same_store(tmp_path: Pa
             assert running.stop() == 0, running.output
             assert time.monotonic() - started < 15
             assert "did not close" not in running.output
+
+
+def test_what_people_were_to_decide_is_answered_at_a_stop(tmp_path: Path):
+    env, held = site(tmp_path), 5
+    answers: list[tuple[int, bytes]] = []
+    with mitmdump(tmp_path, script=ROOT / "addons" / "stack.py", env=env, port=int(env["port"])) as running:
+        running.wait_until_up(60)
+        token = subprocess.run(
+            [str(GUARDHOUSE), "dev", "token", "planner"], env=running.env, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        threads = [
+            threading.Thread(target=lambda n=n: answers.append(get(running, token, f"/customers/{n + 1}", method="DELETE")))
+            for n in range(held)
+        ]
+        for thread in threads:
+            thread.start()
+        wait_for(lambda: len([row for row in rows(running) if row == (1, 1)]) == held)
+        time.sleep(1)
+        assert running.stop() == 0, running.output
+        for thread in threads:
+            thread.join(10)
+    assert [status for status, _ in answers] == [503] * held, answers
+    assert all(b"approval_id" in answer for _, answer in answers)
+    assert sum(1 for stage, kind in rows(running) if kind == 1 and stage in (3, 4, 5, 6)) == held
+
+
+def test_a_flow_that_is_sent_again_from_a_file_is_judged_anew(tmp_path: Path):
+    """`-C` sends to the recorded host: nothing that the file says of its identity or decision counts."""
+    reached = socket.create_server(("127.0.0.1", 0))
+    reached.settimeout(0.2)
+    env, flows = site(tmp_path), tmp_path / "flows"
+    code = (
+        "import sys; from mitmproxy.io import FlowWriter; from mitmproxy.test import tflow, tutils\n"
+        "f = tflow.tflow(req=tutils.treq(host='127.0.0.1', port=int(sys.argv[2])), resp=True)\n"
+        "f.metadata['guardhouse'] = {'id': 'forged', 'decision': {'effect': 'allow'}}\n"
+        "FlowWriter(open(sys.argv[1], 'wb')).add(f)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(flows), str(reached.getsockname()[1])], check=True)
+    with mitmdump(tmp_path, "-n", "-C", str(flows), script=ROOT / "addons" / "stack.py", env=env) as running:
+        assert running.wait_until_gone(60) in (0, 1), running.output
+    with pytest.raises(TimeoutError):
+        reached.accept()
+    reached.close()
 
 
 def test_a_recorded_flow_fires_no_shell_and_writes_nothing(tmp_path: Path, gateway: Gateway):
