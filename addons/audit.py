@@ -72,6 +72,8 @@ class Intent:
         seen = evidence.seen(flow, record, snapshot)
         event = await asyncio.to_thread(traffic.intent, record, seen, redactor, snapshot.gateway.audit.body_cap)
         gate.of(flow).intent_seq = await log.append(event, reserve=True)
+        if not flow.client_conn.connected:  # it left meanwhile, and no hook may be left to say so
+            log.lose(record.id, "the client left")
 
 
 class Outcome:

@@ -16,7 +16,7 @@ from addons.core.audit.keys import PIN_FILE
 from addons.core.audit.report import Report
 from addons.core.audit.store import StoreError
 from addons.core.audit.traffic import proof
-from addons.core.audit.verify import Claim, verify
+from addons.core.audit.verify import MAX_ANCHOR_LAG, Claim, verify
 from addons.core.clock import SystemClock
 from addons.core.config.load import find_policies, load
 from addons.core.config.model import Snapshot
@@ -71,7 +71,7 @@ def command(database: Path | None, pin: Path | None, anchors: tuple[Path, ...], 
         anchors = anchors or snapshot.gateway.audit.anchor_files
     assert database is not None
     try:
-        report = verify(database, pin=pin, anchors=anchors, claim=claim_of(snapshot, claimed))
+        report = verify(database, pin=pin, anchors=anchors, claim=claim_of(snapshot, claimed), max_lag=lag_of(snapshot))
     except StoreError as error:
         cannot(str(error), as_json)
     print_json(report.to_plain()) if as_json else show(report)
@@ -87,6 +87,11 @@ def site(policies: str | None, *, is_needed: bool) -> Snapshot | None:
             cannot(f"the policy files cannot be used: {error}", as_json=False)
         note("No usable policies folder: pin and anchors are only those that were named.")
         return None
+
+
+def lag_of(snapshot: Snapshot | None) -> float:
+    """How old the newest anchor may be: six intervals, as the alert has it."""
+    return MAX_ANCHOR_LAG if snapshot is None else max(MAX_ANCHOR_LAG, 6 * snapshot.gateway.audit.anchor_every)
 
 
 def claim_of(snapshot: Snapshot | None, claimed: Any) -> Claim | None:

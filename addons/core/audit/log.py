@@ -344,7 +344,7 @@ class AuditLog:
             try:
                 await self._tick()
             except AuditError as error:
-                logger.warning("the audit log is behind: %s", error.detail)
+                logger.log(logging.DEBUG if self._trouble_told else logging.WARNING, "the audit log is behind: %s", error.detail)
 
     async def _tick(self) -> None:
         now = self._clock.monotonic()

@@ -9,6 +9,7 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -69,7 +70,7 @@ class LogKey:
     def verifies(self, signature: bytes, body: bytes) -> bool:
         """True when this key made the signature."""
         try:
-            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, body)
+            _public(self.public).verify(signature, body)
         except (InvalidSignature, ValueError):
             return False
         return True
@@ -91,6 +92,11 @@ class LogKey:
         if key.key_id.hex() != parts[1]:
             raise NoteError("the key id does not belong to this key")
         return key
+
+
+@lru_cache(maxsize=16)
+def _public(data: bytes) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(data)
 
 
 def parse(text: str) -> Checkpoint:

@@ -8,8 +8,9 @@ Works on a live store: the size is taken once, and rows up to it are read in sho
 """
 
 import fcntl
+import heapq
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from addons.core.audit.verify_rows import Rows
 
 PAGE = 2000
 LONG = 3600.0  # integrity_check reads every page
-MAX_ANCHOR_LAG_US = 60_000_000  # six intervals of ten seconds: an older newest anchor leaves too much open
+MAX_ANCHOR_LAG = 60.0  # seconds; six intervals of ten: an older newest anchor leaves too much open
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,13 @@ class Claim:
     length: int
 
 
-def verify(path: Path, *, pin: Path | None, anchors: Sequence[Path] = (), claim: Claim | None = None) -> Report:
+def verify(
+    path: Path, *, pin: Path | None, anchors: Sequence[Path] = (), claim: Claim | None = None, max_lag: float = MAX_ANCHOR_LAG
+) -> Report:
     """Verify the store. Raises StoreError when it cannot be read at all."""
     report = Report()
     with Reader.open(path) as reader:
-        _Verification(reader, report, claim, is_live=is_live(path)).run(pin, anchors)
+        _Verification(reader, report, claim, is_live=is_live(path), max_lag=max_lag).run(pin, anchors)
     return report
 
 
@@ -61,17 +64,18 @@ def is_live(path: Path) -> bool:
 class _Verification:
     """One pass over a store."""
 
-    def __init__(self, reader: Reader, report: Report, claim: Claim | None, *, is_live: bool) -> None:
-        self.reader, self.report, self.is_live = reader, report, is_live
+    def __init__(self, reader: Reader, report: Report, claim: Claim | None, *, is_live: bool, max_lag: float) -> None:
+        self.reader, self.report, self.is_live, self.max_lag = reader, report, is_live, max_lag
         self.origin = self._meta("origin")
         self.report.origin = self.origin
-        self.checkpoints = self._checkpoints()
         self.keys = [KeyRow(*row) for row in self._query("SELECT key_id, pub, from_size, to_size FROM log_key ORDER BY from_size, rowid")]
         self.rows = Rows(report, claim.hmac if claim else None, claim.length if claim else 0)
-        self.roots: dict[int, bytes] = {}
+        self.roots: dict[int, bytes] = {}  # at the sizes that an anchor names
+        self.size = 0  # of the newest checkpoint; what a live gateway writes after that is for the next time
 
     def run(self, pin: Path | None, anchors: Sequence[Path]) -> None:
-        found = self._anchors(anchors)
+        found = self._anchors(anchors)  # before the size is taken: a live log may grow meanwhile, and must not seem cut back
+        self.size = int(self._query("SELECT coalesce(max(size), 0) FROM checkpoint")[0][0])
         steps: list[Callable[[], None]] = [
             self._integrity,
             lambda: self._pins(pin),
@@ -143,30 +147,38 @@ class _Verification:
 
     def _tree(self, wanted: set[int]) -> None:
         """Go over all events, build the tree again, and compare every checkpoint on the way."""
-        frontier = Frontier()
-        leaves: list[bytes] = []
-        stops = sorted(wanted | {c.size for c in self.checkpoints})
-        by_size = {c.size: c for c in self.checkpoints}
-        last, at = 0, 0
+        frontier, leaves, last = Frontier(), list[bytes](), 0
+        stops = self._stops(wanted)
+        stop = next(stops, None)
         for seq, leaf in self._leaves():
-            while at < len(stops) and stops[at] < seq:
-                frontier, at, leaves = self._stop(frontier.extend(leaves), stops[at], by_size), at + 1, []
+            while stop is not None and stop[0] < seq:
+                frontier, leaves = self._stop(frontier.extend(leaves), *stop), []
+                stop = next(stops, None)
             if seq != last + 1:
                 self.report.tampered("gap", f"events {last + 1} to {seq - 1} are missing", seq)
             last = seq
             leaves.append(leaf)
         frontier = frontier.extend(leaves)
-        while at < len(stops) and stops[at] <= last:
-            frontier, at = self._stop(frontier, stops[at], by_size), at + 1
+        while stop is not None and stop[0] <= last:
+            frontier, stop = self._stop(frontier, *stop), next(stops, None)
         self.report.root = frontier.root().hex()
-        self._ends(last, [by_size[size] for size in stops[at:] if size in by_size])
+        while stop is not None:
+            if stop[1] is not None:
+                self._signature(stop[1])
+                self.report.tampered("cut", f"a checkpoint covers {stop[0]} events, there are {last}", last)
+            stop = next(stops, None)
+        self._ends(last)
 
-    def _stop(self, frontier: Frontier, size: int, by_size: Mapping[int, Checkpointed]) -> Frontier:
-        """Remember the root at this size; compare the checkpoint of it, and go on from there when it differs."""
-        if frontier.size == size:
-            self.roots[size] = frontier.root()
-        checkpoint = by_size.get(size)
+    def _stops(self, wanted: set[int]) -> Iterator[tuple[int, Checkpointed | None]]:
+        """Every checkpoint and every size that an anchor names, in order."""
+        anchored = ((size, None) for size in sorted(wanted))
+        return heapq.merge(((c.size, c) for c in self._checkpoints()), anchored, key=lambda stop: stop[0])
+
+    def _stop(self, frontier: Frontier, size: int, checkpoint: Checkpointed | None) -> Frontier:
+        """Remember the root that an anchor asks for; or compare a checkpoint, and go on from it when it differs."""
         if checkpoint is None:
+            if frontier.size == size:
+                self.roots[size] = frontier.root()
             return frontier
         self._signature(checkpoint)
         try:
@@ -174,12 +186,10 @@ class _Verification:
         except ValueError:
             stored = None
         if checkpoint.root != frontier.root() or checkpoint.size != frontier.size:
-            before = max((c.size for c in self.checkpoints if c.size < checkpoint.size), default=0)
-            text = f"the events {before + 1} to {checkpoint.size} are not those of the checkpoint"
-            self.report.tampered("root", text, checkpoint.size)
+            self.report.tampered("root", f"the events up to {size} are not those of their checkpoint", size)
             return stored if stored is not None and stored.root() == checkpoint.root else frontier
         if stored != frontier:
-            self.report.tampered("frontier", "the stored frontier is not the tree's", checkpoint.size)
+            self.report.tampered("frontier", "the stored frontier is not the tree's", size)
         return frontier
 
     def _signature(self, checkpoint: Checkpointed) -> None:
@@ -190,46 +200,38 @@ class _Verification:
                 "signature", f"the checkpoint of size {checkpoint.size} is not signed by the key of its time", checkpoint.size
             )
 
-    def _ends(self, last: int, beyond: Sequence[Checkpointed]) -> None:
-        self.report.events, self.report.checkpoints = self.rows.count, len(self.checkpoints)
-        for checkpoint in beyond:
-            self._signature(checkpoint)
-            self.report.tampered("cut", f"a checkpoint covers {checkpoint.size} events, there are {last}", last)
-        if not self.checkpoints:
+    def _ends(self, last: int) -> None:
+        self.report.events = self.rows.count
+        if not self.report.checkpoints:
             if last:
                 self.report.tampered("no-checkpoints", "there are events and not one checkpoint")
             else:
                 self.report.incomplete("empty", "the log is empty")
-        elif self.checkpoints[-1].size < last:
-            size = self.checkpoints[-1].size
-            self.report.tampered("unsigned", f"the events {size + 1} to {last} stand behind the last checkpoint", size + 1)
+        elif self.size < last:
+            self.report.tampered("unsigned", f"the events {self.size + 1} to {last} stand behind the last checkpoint", self.size + 1)
 
     def _compare(self, found: Sequence[Checkpoint]) -> None:
         """Each anchor must be ours, signed, and a size and root that this log had."""
-        size = self.checkpoints[-1].size if self.checkpoints else 0
         keys = [LogKey(self.origin, row.pub) for row in self.keys]
         for one in found:
             if one.origin != self.origin:
                 self.report.tampered("anchor", f"an anchor is of another log ({one.origin})", one.size)
             elif not any(one.signed_by(key) for key in keys):
                 self.report.tampered("anchor", f"the anchor of size {one.size} is not signed by a key of this log", one.size)
-            elif one.size > size and one.size not in self.roots:
+            elif one.size > self.size and one.size not in self.roots:
                 self.report.tampered(
                     "cut-back", f"an anchor saw {one.size} events, the log has {self.rows.last}: it was cut back", self.rows.last + 1
                 )
             elif one.size and self.roots.get(one.size) != one.root:
                 self.report.tampered("anchor", f"the log is not the one that the anchor saw at size {one.size}", one.size)
         newest = max((one.size for one in found), default=None)
-        if newest is not None and newest < size:
+        if newest is not None and newest < self.size:
             self._lag(newest)
 
     def _lag(self, newest: int) -> None:
-        by_size = {c.size: c for c in self.checkpoints}
-        start = by_size.get(newest)
-        after = next((c for c in self.checkpoints if c.size > newest), None)
-        if start is None or after is None:
-            return
-        if self.checkpoints[-1].ts_us - after.ts_us > MAX_ANCHOR_LAG_US:
+        """How long the log has gone on since its newest anchor."""
+        sql = "SELECT max(ts_us) - min(ts_us) FROM checkpoint WHERE size > ? AND size <= ?"
+        if (self._query(sql, newest, self.size)[0][0] or 0) > self.max_lag * 1_000_000:
             self.report.incomplete(
                 "anchor-old", f"the newest anchor is of size {newest}; what came later could have been cut or rewritten", newest
             )
@@ -250,9 +252,7 @@ class _Verification:
                 self.report.incomplete("no-terminal", f"the flow {flow.lower()} begins and does not end", seq)
 
     def _leaves(self) -> Iterator[tuple[int, bytes]]:
-        after, size = -(1 << 62), 1 << 62
-        if self.is_live and self.checkpoints:
-            size = self.checkpoints[-1].size  # what is written while we read is for the next time
+        after, size = -(1 << 62), self.size if self.is_live else 1 << 62
         while True:
             with self.reader.reading() as db:
                 page = self.rows.page(db, after, size, PAGE)
@@ -261,13 +261,24 @@ class _Verification:
                 return
             after = page[-1][0]
 
-    def _checkpoints(self) -> list[Checkpointed]:
-        return [Checkpointed(*row) for row in self._query("SELECT size, ts_us, root, frontier, key_id, sig FROM checkpoint ORDER BY size")]
+    def _checkpoints(self) -> Iterator[Checkpointed]:
+        """All checkpoints, page by page: a quiet log has as many of them as events."""
+        after, sql = (
+            -1,
+            "SELECT size, ts_us, root, frontier, key_id, sig FROM checkpoint WHERE size > ? AND size <= ? ORDER BY size LIMIT ?",
+        )
+        while True:
+            page = [Checkpointed(*row) for row in self._query(sql, after, self.size, PAGE)]
+            self.report.checkpoints += len(page)
+            yield from page
+            if len(page) < PAGE:
+                return
+            after = page[-1].size
 
     def _meta(self, key: str) -> str:
         rows = self._query("SELECT v FROM meta WHERE k = ?", key)
         return bytes(rows[0][0]).decode("utf-8", "replace") if rows else ""
 
-    def _query(self, sql: str, *values: str) -> list[tuple]:  # type: ignore[type-arg]
+    def _query(self, sql: str, *values: str | int) -> list[tuple]:  # type: ignore[type-arg]
         with self.reader.reading(LONG) as db:
             return db.execute(sql, values).fetchall()
