@@ -166,4 +166,6 @@ def scrub(data: bytes, values: tuple[bytes, ...], transformer: Transformer, tall
 def _scrub_fields(fields: Fields, terms: Terms, transformer: Transformer, tally: Tally) -> Fields:
     if not terms.scrub:
         return fields
+    if any(value.lower() in name.lower() for name, _ in fields for value in terms.scrub):
+        raise Unmaskable("opaque", detail="the injected credential in the name of a header")
     return tuple((name, scrub(value, terms.scrub, transformer, tally)) for name, value in fields)

@@ -117,6 +117,8 @@ def _zstd(body: bytes) -> Iterator[bytes]:
 
 def charset_of(body: bytes, declared: str | None) -> tuple[str, bytes]:
     """The charset to read a text with, and the byte order mark to keep. Unknown or contradictory: Unmaskable."""
+    if body.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        raise Unmaskable("charset")  # its first two bytes are those of UTF-16
     for mark, name in ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
         if body.startswith(mark):
             if declared not in (None, name, name.rpartition("-")[0] if name.startswith("utf-16") else name):
@@ -137,9 +139,13 @@ def charset_of(body: bytes, declared: str | None) -> tuple[str, bytes]:
 
 
 def decode_text(body: bytes, declared: str | None) -> tuple[str, str, bytes]:
-    """The text, its charset and its byte order mark. Raises Unmaskable(charset)."""
+    """The text, its charset and its byte order mark. Raises Unmaskable(charset), also for a text that holds NUL: it is in
+    another charset than it says (UTF-16 without a mark reads as UTF-8 with a NUL behind each letter)."""
     charset, mark = charset_of(body, declared)
     try:
-        return body[len(mark) :].decode(charset), charset, mark
+        text = body[len(mark) :].decode(charset)
     except UnicodeDecodeError as error:
         raise Unmaskable("charset") from error
+    if "\x00" in text:
+        raise Unmaskable("charset")
+    return text, charset, mark

@@ -17,15 +17,19 @@ Fields = tuple[tuple[bytes, bytes], ...]
 _DIGESTS = re.compile(rb"(?i)content-md5|digest|.*-digest|signature.*|x-.*-hash|x-.*checksum.*|x-amz-meta-.*md5")
 _TAG = re.compile(r'(?:W/)?"[^"]*"|\*')
 _OURS = re.compile(r'(?:W/)?"([A-Za-z0-9_-]{20,2048});m=([0-9a-f]{8})"')
-UNTOUCHED = frozenset(
+STRUCTURE = frozenset(
     b"content-type content-length content-encoding transfer-encoding connection keep-alive date etag last-modified expires cache-control vary age "
-    b"set-cookie www-authenticate proxy-authenticate strict-transport-security accept-ranges allow retry-after alt-svc upgrade pragma trailer "
+    b"www-authenticate proxy-authenticate strict-transport-security accept-ranges allow retry-after alt-svc upgrade pragma trailer "
     b"access-control-allow-origin access-control-allow-methods access-control-allow-headers access-control-max-age "
     b"access-control-allow-credentials access-control-expose-headers content-security-policy x-content-type-options x-frame-options".split()
 )
 NO_MATCH = '"guardhouse-no-match"'
 URLS = frozenset({b"location", b"content-location", b"refresh"})
 _LINK = re.compile(r"<([^>]*)>")
+_COOKIES = b"set-cookie"  # belongs to the credentials step; masked in records
+_ORDINARY = re.compile(rb"[\w*/+.=-]{1,64}(?:[,;] ?[\w*/+.=-]{1,64})*")  # tokens, media types, lists of them
+_DATE = re.compile(rb"[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT")
+_FEW_DIGITS = 6  # no phone, card, account or national number is shorter
 READABLE = ("application/x-www-form-urlencoded", "application/*", "text/*", "*/*")
 
 
@@ -89,7 +93,9 @@ def sealed_etag(value: str, transformer: Transformer, view_digest: str) -> str:
 
 
 def refuse_partial(status: int, fields: Fields) -> None:
-    """A part of a body cannot be judged: a value may begin before it."""
+    """A part of a body cannot be judged: a value may begin before it. Nor one in a transfer coding that nobody undid."""
+    if any(coding.strip().lower() != "chunked" for coding in values(fields, b"transfer-encoding")):
+        raise Unmaskable("coding")
     if (
         status == 206
         or values(fields, b"content-range")
@@ -135,18 +141,53 @@ def private(fields: Fields) -> Fields:
 
 
 def mask_fields(fields: Fields, leaf: LeafMasker) -> Fields:
-    """Scan every field that is not structure; URLs by their query pairs. The same object when nothing was masked."""
-    result = tuple((name, value) if name.lower() in UNTOUCHED else (name, _value(name, value, leaf)) for name, value in fields)
+    """Scan every field; URLs by their query pairs. The same object when nothing was masked. A value in a name: Unmaskable."""
+    result = tuple((_name(name, leaf), value if name.lower() == _COOKIES else _value(name, value, leaf)) for name, value in fields)
     return fields if result == fields else result
 
 
+def is_ordinary(value: bytes) -> bool:
+    """True for what cannot hold a personal value: tokens with few digits, and dates."""
+    digits = sum(0x30 <= byte <= 0x39 for byte in value)
+    return (digits <= _FEW_DIGITS and _ORDINARY.fullmatch(value) is not None) or _DATE.fullmatch(value) is not None
+
+
+def _name(name: bytes, leaf: LeafMasker) -> bytes:
+    if not is_ordinary(name) and leaf.find(name.decode("latin-1").replace("-", " "), Site(general="header-name")):
+        raise Unmaskable("opaque", detail="a value in the name of a header")
+    return name
+
+
+def _structure(name: bytes, value: bytes, leaf: LeafMasker) -> bytes:
+    """A field by which clients and caches work. It stays as it is, nonces and tags too, unless it holds a personal value."""
+    if is_ordinary(value):
+        return value
+    text, site = value.decode("utf-8", "surrogateescape"), Site(general=f"header:{name.decode('latin-1').lower()}")
+    if all(hit.span.info_type == "SECRET" for hit in leaf.find(text, site)):
+        return value
+    if name.lower() == b"etag":
+        return sealed_etag(value.decode("latin-1"), leaf.tools.transformer, leaf.tools.view.digest).encode("ascii")
+    return (leaf.mask(text, site) or text).encode("utf-8", "surrogateescape")
+
+
+def _link(text: str, leaf: LeafMasker) -> str:
+    """The targets as URLs, the parameters between them as text."""
+    pieces = _LINK.split(text)  # every second piece is a target
+    return "".join(
+        f"<{mask_url(piece, leaf)}>" if at % 2 else leaf.mask(piece, Site(general="header:link")) or piece
+        for at, piece in enumerate(pieces)
+    )
+
+
 def _value(name: bytes, value: bytes, leaf: LeafMasker) -> bytes:
+    if name.lower() in STRUCTURE:
+        return _structure(name, value, leaf)
     text = value.decode("utf-8", "surrogateescape")
     label = name.decode("latin-1")
     if name.lower() in URLS:
         masked = mask_url(text, leaf)
     elif name.lower() == b"link":
-        masked = _LINK.sub(lambda match: f"<{mask_url(match[1], leaf)}>", text)
+        masked = _link(text, leaf)
     else:
         masked = leaf.mask(text, Site(key=label, general=f"header:{label.lower()}")) or text
     return value if masked == text else masked.encode("utf-8", "surrogateescape")

@@ -147,6 +147,9 @@ _SUFFIXES = frozenset(
 )
 
 
+AMBIGUOUS = _phrases("full name,fullname,display name,displayname,email verified")  # things have these too
+
+
 @lru_cache(maxsize=16384)
 def words(key: str) -> tuple[str, ...]:
     """The words of a key, lower-cased."""
@@ -206,9 +209,10 @@ PERSON_TYPES = frozenset({"EMAIL_ADDRESS", "PHONE_NUMBER", "US_SSN", "DATE_OF_BI
 def tells_of_person(key: str) -> bool:
     """Whether a field of this name stands beside a person's `name`."""
     found = family(key)
-    return found is not None and not found.needs_person and found.info_type in PERSON_TYPES
+    return found is not None and not found.needs_person and found.info_type in PERSON_TYPES and words(key) not in AMBIGUOUS
 
 
+_NO_NAME = re.compile(r"[/@_{}<>=:]|://|[0-9]{3}")
 _IP_LIKE = re.compile(r"[0-9a-fA-F:.]+(?:/\d{1,3})?")
 
 
@@ -232,5 +236,5 @@ def believable(info_type: str, key: str, value: str) -> bool:
         bare = not _ends(words(key), STREET)
         return not (bare and (" " not in text or _IP_LIKE.fullmatch(text)))
     if info_type == "PERSON":
-        return any(char.isalpha() for char in text)
+        return any(char.isalpha() for char in text) and not _NO_NAME.search(text)
     return True

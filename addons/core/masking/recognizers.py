@@ -53,6 +53,7 @@ class Found:
     score: float
 
 
+SHARED_LOGINS = frozenset({"git", "hg", "svn", "ssh"})  # git@host is an address of a repository, of nobody
 PRIVATE_SUFFIXES = frozenset(["example", "test", "invalid", "localhost", "local", "internal", "intranet", "corp", "lan", "home", "private"])
 
 
@@ -152,6 +153,8 @@ def _accept(found: Found, text: str, context: list[str]) -> bool:
     value = text[found.start : found.end]
     if found.info_type == "IP_ADDRESS":
         return _is_public_address(value)
+    if found.info_type == "EMAIL_ADDRESS":
+        return value.partition("@")[0].lower() not in SHARED_LOGINS
     if found.info_type == "CREDIT_CARD":
         return _is_brand(value) or _word_near(text, found.start, CARD_CONTEXT) or any(word in CARD_CONTEXT for word in context)
     return True

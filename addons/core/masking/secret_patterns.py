@@ -136,12 +136,13 @@ FORMATS: tuple[SecretFormat, ...] = (
     _row("crypt", "$6$ $5$ $1$ $y$ $argon2", r"\$(?:6|5|1|y|argon2id?|argon2i)\$[./A-Za-z0-9$=,+]{20,300}", left=""),
 )  # fmt: skip
 
-_KEY = re.compile(r"""(?<![A-Za-z0-9_.\-])([A-Za-z_][A-Za-z0-9_.\-]{0,127})["']?\]?[ \t]{0,3}(:=|=>|=|:)[ \t]{0,3}""")
+_KEY = re.compile(r"""(?<![A-Za-z0-9_.])(?<![A-Za-z0-9_.]-)([A-Za-z_][A-Za-z0-9_.\-]{0,127})["']?\]?[ \t]{0,3}(:=|=>|=|:)[ \t]{0,3}""")
 _VALUE = re.compile(r"""(?:"([^"\n]{1,1024})"|'([^'\n]{1,1024})'|([^\s,;&"'<>{}\[\]()][^\s,;&"'<>]{0,1023}))""")
 _LINE = re.compile(r"(?m)^[ \t]*(?:export[ \t]+|set[ \t]+)?([A-Za-z_][A-Za-z0-9_.\-]{0,127})[ \t]{0,8}(?:=|:)[ \t]{0,8}(\S[^\n]{0,1023})$")
 _VARIABLE = re.compile(r"\$(?:\w+|\{[^{}]{0,200}\}|\([^()]{0,200}\))|%\([^()]{0,100}\)s?|%\w+%|\{\{.{0,200}\}\}|<[^<>]{0,100}>")
 _FORM = re.compile(r"&[A-Za-z_][\w.\-\[\]]{0,63}=")  # the line is a form or a query string: `_VALUE` ends at the `&`
 _OPTION = re.compile(r"(?<![A-Za-z0-9_-])--?([A-Za-z][A-Za-z0-9-]{1,40})[ \t]{1,3}([^\s\-\"'][^\s\"']{3,255})")
+_LOGIN = re.compile(r"(?<![A-Za-z0-9-])(?:-u|--user)[ =]{0,2}[\"']?[^\s:\"']{1,128}:([^\s\"']{1,256})")  # curl -u name:password
 _URL_LOGIN = re.compile(r"""(?<![a-z0-9+.\-])[A-Za-z][A-Za-z0-9+.\-]{1,20}://([^\s:/@?#"'<>]{0,128}):([^\s/"'<>]{1,256})@""")
 _SCHEME = re.compile(r"(?i)(?<![a-z0-9])(?:bearer|basic|negotiate|apikey|token)[ ]{1,3}([A-Za-z0-9\-._~+/]{8,8192}={0,3})")
 _PLAIN = frozenset({"null", "none", "true", "false", "undefined", "nil", "bearer", "basic", "required", "optional", "string", "redacted"})
@@ -188,17 +189,29 @@ def _pairs(text: str) -> Iterator[SecretHit]:
     if "=" in text or ":" in text:
         for key in _KEY.finditer(text):  # the value is not consumed: in `failed: password=x` it holds the pair that counts
             found = key_words.family(key[1])
-            if found is None or found.info_type != "SECRET":
-                continue
+            if found is None or found.info_type != "SECRET" or text[max(0, key.start() - 1) : key.start()] == key[2] == ":":
+                continue  # `...:secret:name` is a path with colons (an ARN)
             value = _VALUE.match(text, key.end())
             if value is not None and _is_value(value[value.lastindex or 0]) and not _is_prose(text, key[2], value):
-                yield SecretHit(value.start(value.lastindex or 0), value.end(value.lastindex or 0), "pair")
+                start, end = value.span(value.lastindex or 0)
+                yield SecretHit(start, _before_closer(text, key.start(), start, end), "pair")
         yield from _lines(text)
+    if "-u" in text:
+        for match in _LOGIN.finditer(text):
+            yield SecretHit(match.start(1), match.end(1), "login")
     if "-" in text and " " in text:
         for match in _OPTION.finditer(text):
             found = key_words.family(match[1])
             if found is not None and found.info_type == "SECRET" and _is_value(match[2]):
                 yield SecretHit(match.start(2), match.end(2), "option")
+
+
+def _before_closer(text: str, line: int, start: int, end: int) -> int:
+    """Where a bare value ends: a bracket that was opened before it on its line closes the text around it, not the value."""
+    opener = {"}": "{", "]": "[", ")": "("}.get(text[end - 1])
+    if opener is None or end - start < 2 or opener in text[start:end]:
+        return end
+    return end - 1 if opener in text[max(text.rfind("\n", 0, line) + 1, line - 256) : line] else end
 
 
 def _lines(text: str) -> Iterator[SecretHit]:
@@ -208,8 +221,9 @@ def _lines(text: str) -> Iterator[SecretHit]:
         if found is None or found.info_type != "SECRET":
             continue
         value = match[2].rstrip()
+        quoted = len(value) > 2 and value[0] == value[-1] and value[0] in "\"'"  # the quotes stay: they are the file's, not the value's
         if " " not in value and not _FORM.search(value) and _is_value(value.strip("\"'")):
-            yield SecretHit(match.start(2), match.start(2) + len(value), "line")
+            yield SecretHit(match.start(2) + quoted, match.start(2) + len(value) - quoted, "line")
 
 
 def _is_value(value: str) -> bool:

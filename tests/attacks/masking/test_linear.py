@@ -65,8 +65,10 @@ def test_every_format_is_linear(row):
             assert seconds(lambda text=text: list(row.expression.finditer(text))) < LIMIT
 
 
-@pytest.mark.parametrize("pattern", ["_KEY", "_VALUE", "_LINE", "_OPTION", "_URL_LOGIN", "_SCHEME", "_VARIABLE"])
-@pytest.mark.parametrize("literal", ["password=", "a", "://", "Bearer ", "--password ", "${", "http://a:", "a:b@", "x=", "= "])
+@pytest.mark.parametrize("pattern", ["_KEY", "_VALUE", "_LOGIN", "_LINE", "_OPTION", "_URL_LOGIN", "_SCHEME", "_VARIABLE"])
+@pytest.mark.parametrize(
+    "literal", ["password=", "a", "://", "Bearer ", "-u", "-u a:", "--password ", "${", "http://a:", "a:b@", "x=", "= "]
+)
 def test_every_rule_is_linear(pattern, literal):
     expression = getattr(secret_patterns, pattern)
     for text in hostile(literal):
