@@ -106,10 +106,6 @@ class Detector:
             self.cache.put(key, known)
         return known
 
-    def is_cached(self, text: str, sight: Sight) -> bool:
-        """Whether the answer costs nothing."""
-        return self.cache.get(self.cache.key([self._identity, text, *sight.inputs()])) is not None
-
     def _look(self, text: str, sight: Sight, alive: Callable[[], None]) -> tuple[Span, ...]:
         found = set(self._plain(text, sight, alive))
         folded = fold(text)

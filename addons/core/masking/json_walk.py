@@ -17,6 +17,7 @@ from addons.core.errors import Unmaskable
 from addons.core.masking import key_words
 from addons.core.masking.detector import CARD_WORDS
 from addons.core.masking.leaf_mask import LeafMasker, Site, Tools
+from addons.core.masking.rules import literal_end
 from addons.core.masking.spans import Span
 
 _TOKEN = re.compile(
@@ -27,6 +28,7 @@ _SPACE = re.compile(rb"[ \t\n\r\x1e]*+")
 _ESCAPED_SURROGATE = re.compile("[\ud800-\udfff]")
 NAME_KEYS = frozenset({("name",), ("key",), ("header",), ("field",), ("param",), ("parameter",), ("variable",), ("label",), ("property",)})
 VALUE_KEYS = frozenset({("value",), ("values",), ("val",), ("content",), ("default",), ("data",)})
+NUMBER_KEYS = frozenset({("number",), ("no",), ("num",), ("nr",)})
 SECRET_KINDS = frozenset({"secret", "secretlist"})
 SECRET_FIELDS = frozenset({"data", "stringData"})
 
@@ -231,6 +233,7 @@ class JsonMasker:
         self.tools = tools
         self.leaf = LeafMasker(tools, self._nested)
         self._names: dict[str, str | None] = {}
+        self._dull: dict[tuple[str, str], bool] = {}
 
     def mask(self, body: bytes) -> bytes:
         """The masked document; the same object when nothing was masked."""
@@ -245,12 +248,39 @@ class JsonMasker:
         reader.read()
         edits = reader.edits
         for leaf in reader.leaves:
+            if leaf.kind != "string" and self._is_dull(leaf, above):
+                continue
             site = self._site(leaf, above, body)
             self.tools.tally.saw(site.general)
             new = self._string(leaf, site, body) if leaf.kind == "string" else self._number(leaf, site, body)
             if new is not None:
                 edits.append((leaf.start, leaf.end, new))
         return splice(body, edits)
+
+    def _is_dull(self, leaf: Leaf, above: Site | None) -> bool:
+        """A number or word under a key and a path that no rule names: counted as seen, and nothing more. Most of a metrics answer."""
+        frame = leaf.frame
+        if above is not None or frame.parent is None:
+            return False
+        key = own_key(frame, leaf.step)
+        dull = self._dull.get((key, leaf.step))
+        if dull is None:
+            dull = self._dull[key, leaf.step] = self._nothing_names(key, leaf.step)
+        if dull and not frame.pair_names:
+            self.tools.tally.saw(f"{frame.general}/{escape(leaf.step) if frame.is_object else '*'}")
+            return True
+        return False
+
+    def _nothing_names(self, key: str, step: str) -> bool:
+        if key_words.family(key) is not None or CARD_WORDS.intersection(key_words.words(key)):
+            return False
+        rules = [rule for profile in self.tools.view.profiles for rule in profile.fields]
+        return not any(
+            key_words.words(rule.key) == key_words.words(key)
+            if rule.key is not None
+            else literal_end(rule.path or "") in ("", "/" + escape(step))
+            for rule in rules
+        )
 
     def _nested(self, text: str, site: Site) -> str | None:
         """Mask a string that is JSON itself; None when it is not."""
@@ -287,7 +317,7 @@ class JsonMasker:
 
     def _site(self, leaf: Leaf, above: Site | None, body: bytes) -> Site:
         frame = leaf.frame
-        key = leaf.step if frame.is_object else frame.key
+        key = own_key(frame, leaf.step)
         if frame.is_object and frame.pair_names and key_words.words(key) in VALUE_KEYS:
             key = telling_name(frame.pair_names)
         lone = frame.parent is None
@@ -346,6 +376,13 @@ def luhn(digits: str) -> bool:
         value = int(char) * (1 + place % 2)
         total += value - 9 if value > 9 else value
     return total % 10 == 0
+
+
+def own_key(frame: Frame, step: str) -> str:
+    """The key that a leaf is judged under: its own, the array's, and for a bare `number` the object's too (`card.number`)."""
+    if not frame.is_object:
+        return frame.key
+    return f"{frame.key} {step}" if frame.key and key_words.words(step) in NUMBER_KEYS else step
 
 
 def telling_name(names: list[str]) -> str:

@@ -7,7 +7,7 @@ becomes, the stricter transform wins.
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -225,9 +225,3 @@ def _rule_touches(rule: FieldRule, pointer: str, steps: list[str]) -> bool:
         globs = globs[: globs.index("**")]
     shared = zip(globs, steps, strict=False)
     return all(path_matches("/" + glob, "/" + step.replace("/", "~1")) for glob, step in shared)
-
-
-def entity_rules(view: MaskView) -> Mapping[str, Choice]:
-    """For people: the strictest rule per info type of a view."""
-    found = {name: view.choose(name, 1.0, "", view.profiles) for name in sorted(view.info_types)}
-    return {name: choice for name, choice in found.items() if choice is not None}

@@ -239,3 +239,25 @@ def test_headers_links_and_trailers_are_scanned():
 def test_lines_are_masked_by_name_and_by_form(text, masked):
     redactor = MaskRedactor(parts.warm_engine(), parts.snapshot, parts.FixedKeys())
     assert re.sub(r"\[MASKED:SECRET:\w+\]", "*", redactor.redact_text(text, "crm")) == masked
+
+
+def test_a_value_across_a_window_is_found_whole():
+    detector = parts.warm_detector()
+    for at in range(4060, 4100, 3):
+        text = "word " * (at // 5) + "x" * (at % 5) + " ann@corp.example and 4111 1111 1111 1111 " + "word " * 200
+        found = {text[span.start : span.end] for span in detector.spans(text, Sight("notes"))}
+        assert {"ann@corp.example", "4111 1111 1111 1111"} <= found
+
+
+def test_numbers_are_masked_only_where_a_rule_names_them():
+    body = '{"n": [1, 2.50, 4111111111111111], "ssn": 219099999, "card": {"number": 4111111111111111}, "pin_token": 12, "date_of_birth": 19700102, "ok": true}'
+    masked = parts.mask(body).body.decode()
+    assert masked == '{"n": [1, 2.50, 4111111111111111], "ssn": 0, "card": {"number": 0}, "pin_token": 0, "date_of_birth": 0, "ok": true}'
+
+
+def test_a_bare_number_is_judged_with_the_object_it_stands_in():
+    body = '{"card": {"number": "4111111111111111"}, "order": {"number": "4111111111111111"}, "phone": {"number": "2125550123"}}'
+    document = json.loads(parts.mask(body).body)
+    assert document["card"]["number"].startswith("[MASKED:CREDIT_CARD:1111:")
+    assert document["order"]["number"] == "4111111111111111"
+    assert document["phone"]["number"].startswith("[MASKED:PHONE_NUMBER:")
