@@ -41,6 +41,7 @@ SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan
 DOCUMENTS = st.recursive(
     SCALARS, lambda inner: st.one_of(st.lists(inner, max_size=5), st.lists(st.tuples(KEYS, inner), max_size=5).map(Pairs)), max_leaves=25
 )
+PLAIN = st.text(alphabet=st.characters(exclude_characters="\x00"), max_size=200)  # a NUL makes a text Unmaskable
 SPACES = st.text(alphabet=" \t\n\r", max_size=2)
 
 
@@ -142,7 +143,7 @@ def test_another_profile_never_reveals_more(body, made):
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.text(max_size=200), st.sampled_from(["ann@corp.example", "password=hunter2hunter2", "219-09-9999"]), st.text(max_size=200))
+@given(PLAIN, st.sampled_from(["ann@corp.example", "password=hunter2hunter2", "219-09-9999"]), PLAIN)
 def test_a_text_keeps_everything_around_a_masked_value(before, value, after):
     text = f"{before}\n{value}\n{after}"
     try:
