@@ -16,6 +16,7 @@ from addons.host import gate
 from addons.host.runtime import Runtime
 
 ENDLESS_MEDIA = ("text/event-stream", "application/grpc", "multipart/x-mixed-replace")
+VERSIONS = ("HTTP/1.0", "HTTP/1.1", "HTTP/2.0")
 NO_STREAMS = "The upstream answers with a stream, which Guardhouse does not carry yet. Ask for a finite answer."
 NO_UPGRADE = "The upstream wants to change the protocol, which Guardhouse does not carry yet."
 
@@ -31,6 +32,8 @@ class Arrival:
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         require_departed(flow)
         assert flow.response is not None
+        if problem := unreadable(flow.response):
+            raise UpstreamError(detail=problem)
         if flow.response.status_code == 101:
             raise GuardhouseError(NO_UPGRADE, code="not-supported", detail="101 from the upstream")
         if is_endless(flow):
@@ -56,6 +59,16 @@ def require_departed(flow: http.HTTPFlow) -> gate.Gate:
     if flow.response is None:
         raise UpstreamError(detail="no answer")
     return door
+
+
+def unreadable(response: http.Response) -> str | None:
+    """Say why two readers may read this answer differently. mitmproxy passes on any version, and any transfer coding with its bytes as they are."""
+    if response.http_version not in VERSIONS:
+        return "the answer is of an unknown version of HTTP"
+    codings = response.headers.get_all("transfer-encoding")
+    if codings and [one.strip().lower() for one in codings] != ["chunked"]:
+        return "the answer has a transfer coding other than chunked"
+    return None
 
 
 def is_endless(flow: http.HTTPFlow) -> bool:

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from addons.host import certificates
 from tests.parts.host_gateway import Gateway, Upstream, free_port, mitmdump, ok
 
 pytestmark = pytest.mark.e2e
@@ -151,3 +152,24 @@ def test_twelve_slow_streams_of_one_client_run_at_once(gateway: Gateway):
     started = time.monotonic()
     assert asyncio.run(all_at_once()) == [200] * 12
     assert time.monotonic() - started < 1.9  # 3.1 s with mitmproxy's five connections
+
+
+@pytest.mark.parametrize(
+    ("trusted", "name", "status"), [(True, "127.0.0.1", 200), (False, "127.0.0.1", 502), (True, "localhost", 200), (True, "127.0.0.2", 502)]
+)
+def test_an_upstream_is_verified_by_the_authority_that_its_service_names(tmp_path: Path, trusted: bool, name: str, status: int):
+    """Was unverified in 7.6: the service's `ca` and the name are required of the upstream's certificate."""
+    own, foreign = certificates.ensure(tmp_path / "own", "up", []), certificates.ensure(tmp_path / "foreign", "up", [])
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(str(own.pem_path))
+    upstream = Upstream(lambda request: ok(), tls=serving, host="127.0.0.2" if name == "127.0.0.2" else "127.0.0.1")
+    env = {
+        "GUARDHOUSE_TEST_UPSTREAM": f"{name}:{upstream.port}",
+        "GUARDHOUSE_TEST_SCHEME": "https",
+        "GUARDHOUSE_TEST_CA": str((own if trusted else foreign).ca_path),
+    }
+    with mitmdump(tmp_path / "home", env=env) as running:
+        running.wait_until_up()
+        assert running.get("/")[0] == status
+    upstream.close()
+    assert len(upstream.seen) == (1 if status == 200 else 0)

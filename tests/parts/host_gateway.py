@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -33,11 +34,13 @@ class Upstream:
 
     answer: Callable[[bytes], bytes | list[bytes]]
     port: int = 0
+    host: str = "127.0.0.1"
     seen: list[bytes] = field(default_factory=list)
+    tls: ssl.SSLContext | None = None
     pause: float = 0.0  # seconds after each piece of an answer
 
     def __post_init__(self) -> None:
-        self.server = socket.create_server(("127.0.0.1", self.port), backlog=512)
+        self.server = socket.create_server((self.host, self.port), backlog=512)
         self.port = self.server.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -51,7 +54,7 @@ class Upstream:
 
     def _talk(self, peer: socket.socket) -> None:
         try:
-            with peer:
+            with self.tls.wrap_socket(peer, server_side=True) if self.tls else peer as peer:
                 peer.settimeout(10)
                 data = b""
                 while b"\r\n\r\n" not in data:

@@ -33,6 +33,11 @@ def address(name: str, default: str) -> model.Address:
     return model.Address(host, int(port))
 
 
+def certificate_authority() -> model.Reference | None:
+    path = os.environ.get("GUARDHOUSE_TEST_CA")
+    return model.Reference("file", path, "upstream-ca") if path else None
+
+
 def snapshot(home: Path) -> model.Snapshot:
     """The test's configuration: listeners and the upstream come from the environment."""
     listeners = [model.Listener("local", address("GUARDHOUSE_TEST_LISTEN", "127.0.0.1:18442"), None, ("crm",))]
@@ -54,6 +59,7 @@ def snapshot(home: Path) -> model.Snapshot:
                 "http",
                 os.environ.get("GUARDHOUSE_TEST_SCHEME", "http"),
                 upstream,
+                ca=certificate_authority(),
                 **json.loads(os.environ.get("GUARDHOUSE_TEST_TIMES", "{}")),
             )
         },
@@ -229,6 +235,9 @@ class Approval(Shell):
         self.runtime.holds = Waiting()  # type: ignore[assignment]
 
     async def request(self, flow: http.HTTPFlow) -> None:
+        if "released" in flow.request.path:
+            while not (Path(os.environ["GUARDHOUSE_TEST_HOME"]) / "release").exists():
+                await asyncio.sleep(0.02)
         if "held" not in flow.request.path:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
