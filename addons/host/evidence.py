@@ -118,6 +118,8 @@ def ending_of_refusal(flow: http.HTTPFlow, refusal: GuardhouseError) -> Ending:
     stage = ending_of(refusal)
     if stage == "Panic" and (gate.of(flow).gone or not flow.client_conn.connected):
         return Ending("Interrupted", refusal=refusal)
+    if stage == "Denied" and gate.of(flow).departed:
+        stage = "Failed"  # it was sent; `Denied` would say that it was not
     return Ending(stage, status, refusal=refusal)
 
 
