@@ -18,6 +18,9 @@ from addons.host.refusals import abort_peer
 from addons.host.runtime import Runtime
 
 OURS = "addons."
+UPSTREAM = re.compile(
+    r"Server TLS handshake failed|error establishing server connection"
+)  # of interest to operators, and not a client's words
 SAID = (  # what mitmproxy says about a connection -> the class we keep; its own text never leaves
     (re.compile(r"mitmproxy has crashed|handler has crashed"), "crashed"),
     (re.compile(r"Bad HTTP request|invalid|Invalid|malformed|Expected|Unexpected|expected"), "bad-request"),
@@ -62,6 +65,8 @@ class LogHook(logging.Handler):
         head = f"[{at}] {record.levelname.lower():<7} "
         if record.name.startswith(OURS):
             return head + clean(record.getMessage()) + place_of(record)
+        if UPSTREAM.match(str(record.msg)):
+            return head + "upstream: " + self._masked(record.getMessage())
         if record.levelno < logging.WARNING and not kind:
             return ""  # mitmproxy's chatter about each connection
         if kind:
@@ -83,6 +88,8 @@ def classify(record: logging.LogRecord) -> str:
     if record.name.startswith(OURS):
         return ""
     message = str(record.msg)
+    if UPSTREAM.match(message):
+        return ""
     return next((kind for pattern, kind in SAID if pattern.search(message)), "")
 
 
