@@ -76,6 +76,13 @@ def _compressor() -> zstandard.ZstdCompressor:
     return made
 
 
+def _decompressor() -> zstandard.ZstdDecompressor:
+    made: zstandard.ZstdDecompressor | None = getattr(_LOCAL, "decompressor", None)
+    if made is None:
+        made = _LOCAL.decompressor = zstandard.ZstdDecompressor()
+    return made
+
+
 def capped(body: bytes, cap: int) -> tuple[bytes, bool]:
     """Return what is kept of a body, and whether it was cut."""
     return (body, False) if len(body) <= cap else (body[:TRUNCATED_SIZE], True)
@@ -84,13 +91,9 @@ def capped(body: bytes, cap: int) -> tuple[bytes, bool]:
 def _inflate(size: int, body: bytes) -> bytes:
     if not 0 <= size <= MAX_SIZE:
         raise BlobError("the size is out of range")
-    frame = zstandard.ZstdDecompressor().decompressobj()
     try:
         if zstandard.frame_content_size(body) != size:
             raise BlobError("the size differs")
-        value = frame.decompress(body)
+        return _decompressor().decompress(body, max_output_size=size, allow_extra_data=False)
     except zstandard.ZstdError as error:
-        raise BlobError("not a zstd frame") from error
-    if not frame.eof or frame.unused_data:
-        raise BlobError("not one whole frame")
-    return value
+        raise BlobError("not one whole zstd frame") from error

@@ -7,6 +7,7 @@ import json
 import re
 import uuid
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from addons.core.audit.events import EFFECTS, KINDS, STAGES
@@ -14,13 +15,13 @@ from addons.core.audit.store import Columns
 
 _HEX = re.compile(r"(?:[0-9a-f]{16}|[0-9a-f]{32})", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
+SMALL = 4096
 INDEXED_TEXT = 2048  # a longer path is cut in the column; the field holds it whole
 
 
 def columns_of(core: Mapping[str, Any], fields: Mapping[str, bytes]) -> Columns:
     """Return the columns of an event. Values of a wrong type are left out, never guessed."""
-    principal, purpose = _object(fields.get("principal")), _object(fields.get("purpose"))
-    client, upstream = _object(fields.get("client")), _object(fields.get("upstream"))
+    principal, purpose, client, upstream = (_small(fields.get(name)) for name in ("principal", "purpose", "client", "upstream"))
     return Columns(
         ts_us=_number(core.get("ts_us")) or 0,
         stage=STAGES.get(str(core.get("stage")), 0),
@@ -64,6 +65,12 @@ def _path(value: bytes | None) -> str | None:
     return None if value is None else value.decode("utf-8", "backslashreplace")[:INDEXED_TEXT]
 
 
+def _small(value: bytes | None) -> Mapping[str, Any]:
+    """The parsed object of a field; a huge one is parsed, and not remembered."""
+    return _object.__wrapped__(value) if value is not None and len(value) > SMALL else _object(value)
+
+
+@lru_cache(maxsize=2048)  # principals, purposes and clients come back with every event
 def _object(value: bytes | None) -> Mapping[str, Any]:
     if not value:
         return {}

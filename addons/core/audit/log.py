@@ -122,6 +122,12 @@ class AuditLog:
         self._writer.put(pending)
         return await self._durable(pending) is not None
 
+    async def move(self, moves: Sequence[Move]) -> bool:
+        """Make moves that no event tells of (when a key was last used). False: a guard failed, and nothing was written."""
+        pending = self._bare(moves)
+        self._writer.put(pending)
+        return await self._durable(pending) is not None
+
     async def rows(self, table: str, where: Mapping[str, Any] | None = None, order: str = "", limit: int = 0) -> list[dict[str, Any]]:
         """Rows of one of the state tables as they are committed now."""
         return await self._read(lambda reader: reader.rows(table, where or {}, order, limit))
