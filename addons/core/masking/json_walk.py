@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from addons.core.errors import Unmaskable
 from addons.core.masking import key_words
-from addons.core.masking.detector import CARD_WORDS
-from addons.core.masking.leaf_mask import LeafMasker, Site, Tools
+from addons.core.masking.detector import CARD_WORDS, is_harmless
+from addons.core.masking.leaf_mask import LeafMasker, Site, Tools, holds_no_text
 from addons.core.masking.rules import literal_end
 from addons.core.masking.spans import Span
 
@@ -248,7 +248,8 @@ class JsonMasker:
         reader.read()
         edits = reader.edits
         for leaf in reader.leaves:
-            if leaf.kind != "string" and self._is_dull(leaf, above):
+            if above is None and self._is_dull(leaf, body):
+                self.tools.tally.saw(general_of(leaf))
                 continue
             site = self._site(leaf, above, body)
             self.tools.tally.saw(site.general)
@@ -257,19 +258,22 @@ class JsonMasker:
                 edits.append((leaf.start, leaf.end, new))
         return splice(body, edits)
 
-    def _is_dull(self, leaf: Leaf, above: Site | None) -> bool:
-        """A number or word under a key and a path that no rule names: counted as seen, and nothing more. Most of a metrics answer."""
+    def _is_dull(self, leaf: Leaf, body: bytes) -> bool:
+        """A leaf that no key, pair or field rule names and whose shape is harmless: counted as seen, and nothing more.
+
+        Most of most answers is like that, so this asks in the cheapest order what the whole way would answer too.
+        """
         frame = leaf.frame
-        if above is not None or frame.parent is None:
+        if frame.step in SECRET_FIELDS or (frame.pair_names and key_words.words(leaf.step) in VALUE_KEYS):
             return False
         key = own_key(frame, leaf.step)
         dull = self._dull.get((key, leaf.step))
         if dull is None:
             dull = self._dull[key, leaf.step] = self._nothing_names(key, leaf.step)
-        if dull and not frame.pair_names:
-            self.tools.tally.saw(f"{frame.general}/{escape(leaf.step) if frame.is_object else '*'}")
-            return True
-        return False
+        if not dull or leaf.kind != "string":
+            return dull
+        text = unquote(body[leaf.start : leaf.end])
+        return is_harmless(text, self.tools.view.hex) and holds_no_text(text)
 
     def _nothing_names(self, key: str, step: str) -> bool:
         if key_words.family(key) is not None or CARD_WORDS.intersection(key_words.words(key)):
@@ -350,6 +354,13 @@ class JsonMasker:
         if mode == "block":
             raise Unmaskable("opaque", detail="an object key is itself a value")
         return self.leaf.become(key, hits[0], Site())
+
+
+def general_of(leaf: Leaf) -> str:
+    """The pointer of a leaf with `*` for indices."""
+    if leaf.frame.parent is None:
+        return ""
+    return f"{leaf.frame.general}/{escape(leaf.step) if leaf.frame.is_object else '*'}"
 
 
 def looks_like_value(key: str) -> bool:

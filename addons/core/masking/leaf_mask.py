@@ -228,6 +228,11 @@ def decode_base64(text: str) -> str | None:
     return decoded if decoded and all(char.isprintable() or char in "\r\n\t" for char in decoded) else None
 
 
+def holds_no_text(text: str) -> bool:
+    """Whether there is nothing to look into: the text is not base64 of a text."""
+    return _BASE64.fullmatch(text) is None or decode_base64(text) is None
+
+
 def encode_base64(text: str, like: str) -> str:
     """Base64 of `text` in the alphabet and with the padding of `like`, so that it still decodes for its reader."""
     encoded = base64.b64encode(text.encode("utf-8", "surrogatepass")).decode("ascii")
