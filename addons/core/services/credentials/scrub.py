@@ -5,6 +5,7 @@ one of three alignments; the first and last characters depend on what stands bes
 """
 
 import base64
+import html
 import json
 from collections.abc import Iterable
 from urllib.parse import quote
@@ -20,6 +21,10 @@ def forms(header_value: str) -> tuple[bytes, ...]:
         found.add(raw)
         found.update(_based(raw))
         found.update(_escaped(secret))
+        if len(raw) < MIN_LENGTH:
+            continue
+        found.update(_as_numbers(secret))
+        found.update((raw.hex().encode(), raw.hex().upper().encode(), secret.encode("utf-16-le"), secret.encode("utf-16-be")))
     return tuple(sorted((form for form in found if len(form) >= MIN_LENGTH), key=lambda form: (-len(form), form)))
 
 
@@ -51,6 +56,14 @@ def _escaped(secret: str) -> Iterable[bytes]:
     quoted = json.dumps(secret)[1:-1]
     yield quoted.encode()
     yield quoted.replace("/", "\\/").encode()
+
+
+def _as_numbers(secret: str) -> Iterable[bytes]:
+    """Characters by their numbers, as JSON and HTML may write them: all of them, or all that are not letters and digits."""
+    for shape in ("\\u{:04x}", "\\u{:04X}", "&#{};", "&#x{:x};", "&#x{:X};"):
+        yield "".join(shape.format(ord(char)) for char in secret).encode()
+        yield "".join(char if char.isalnum() else shape.format(ord(char)) for char in secret).encode()
+    yield html.escape(secret).encode()
 
 
 def _lower_escapes(text: str) -> str:
