@@ -99,7 +99,7 @@ def stages(gateway, path):
     """The stages of the flows that asked for this path, one list for each flow."""
     with Reader.open(gateway.store) as reader:
         flows = {hit.flow for hit in search(reader, f"path:{path} kind:http", 100) if hit.flow}
-        return [[hit.stage for hit in reversed(search(reader, f"flow:{flow}", 100))] for flow in flows]
+        return [[hit.stage for hit in reversed(search(reader, f"flow:{flow} kind:http", 100))] for flow in flows]
 
 
 def ended(gateway, path):
@@ -172,6 +172,14 @@ def test_a_client_that_leaves_while_the_upstream_works(gateway, token):
         client.sendall(head("/slow/left", "faulty.localhost", token))
         time.sleep(1)
     assert ended(gateway, "/slow/left") == ["RequestReceived", "Interrupted"]
+
+
+def test_a_client_that_leaves_while_it_is_held(gateway, token):
+    with connect(gateway) as client:
+        client.sendall(head("/customers/7", f"127.0.0.1:{gateway.ports[8442]}", token, "DELETE"))
+        wait_until(lambda: ["RequestReceived"] in stages(gateway, "/customers/7"), 15, "the intent")
+        time.sleep(0.5)
+    assert ended(gateway, "/customers/7") == ["RequestReceived", "Interrupted"]
 
 
 def test_connections_that_never_become_a_request(gateway):
