@@ -5,10 +5,12 @@ Whatever happens, the log has exactly one terminal event of the right stage, and
 
 import contextlib
 import socket
+import ssl
 import threading
 import time
 
 import pytest
+from h2.connection import H2Connection
 
 from addons.core.audit.reader import Reader
 from addons.core.audit.search import search
@@ -180,6 +182,31 @@ def test_a_client_that_leaves_while_it_is_held(gateway, token):
         wait_until(lambda: ["RequestReceived"] in stages(gateway, "/customers/7"), 15, "the intent")
         time.sleep(0.5)
     assert ended(gateway, "/customers/7") == ["RequestReceived", "Interrupted"]
+
+
+@pytest.mark.parametrize("path", ["/slow/reset", "/slow/goaway"])
+def test_a_stream_that_is_reset_while_the_upstream_works(gateway, token, path):
+    context = ssl.create_default_context(cafile=str(gateway.ca))
+    context.set_alpn_protocols(["h2"])
+    with (
+        socket.create_connection(("127.0.0.1", gateway.ports[8443]), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as client,
+    ):
+        h2 = H2Connection()
+        h2.initiate_connection()
+        names = {":method": "GET", ":scheme": "https", ":authority": "faulty.localhost", ":path": path}
+        h2.send_headers(1, [*names.items(), ("authorization", f"Bearer {token}"), ("x-purpose", "demo/tour")], end_stream=True)
+        client.sendall(h2.data_to_send())
+        wait_until(lambda: ["RequestReceived"] in stages(gateway, path), 15, "the intent")
+        time.sleep(0.5)
+        if path.endswith("reset"):
+            h2.reset_stream(1)
+        else:
+            h2.close_connection()
+        client.sendall(h2.data_to_send())
+        if path.endswith("reset"):
+            assert ended(gateway, path) == ["RequestReceived", "Interrupted"]
+    assert ended(gateway, path) == ["RequestReceived", "Interrupted"]
 
 
 def test_connections_that_never_become_a_request(gateway):
