@@ -5,13 +5,20 @@ a blank line, appended and made durable; in production it lies on other storage.
 trusted; a whole note that does not verify is evidence against the log.
 """
 
+import asyncio
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from addons.core.audit import keys
-from addons.core.audit.note import Checkpoint, NoteError, parse
+from addons.core.audit.note import Checkpoint, NoteError, Signature, parse
+from addons.core.audit.store import Checkpointed
+from addons.core.clock import Clock
+from addons.core.config.model import AuditTerms
+
+logger = logging.getLogger(__name__)
 
 MARK = "— "
 SIGNATURE_SIZE = 64  # a shorter one is a cut write that happens to be base64
@@ -93,3 +100,42 @@ def _pieces(text: str) -> list[str]:
     if any(lines):
         pieces.append("\n".join(lines))
     return pieces
+
+
+class Anchorer:
+    """Writes the newest checkpoint to the witness files when it is time. A place that cannot be reached does not stop traffic."""
+
+    def __init__(self, terms: AuditTerms, clock: Clock) -> None:
+        self._terms, self._clock = terms, clock
+        self._size, self._at = 0, clock.monotonic()
+        self.failures: list[str] = []
+
+    def is_due(self) -> bool:
+        """True when the interval is over."""
+        return self._clock.monotonic() - self._at >= self._terms.anchor_every
+
+    def is_behind(self, size: int) -> bool:
+        """True when so many events came since the last anchor that one is due before the interval is over."""
+        return size - self._size >= self._terms.anchor_events
+
+    def lag(self, size: int) -> float:
+        """Seconds in which a rewrite would not be found; 0 when the newest event is anchored."""
+        return round(self._clock.monotonic() - self._at, 3) if size > self._size else 0.0
+
+    async def write(self, newest: Checkpointed | None) -> None:
+        """Anchor this checkpoint, unless it is already."""
+        if newest is None:
+            return
+        now = self._clock.monotonic()
+        if newest.size == self._size and not self.failures:
+            self._at = now
+            return
+        origin = self._terms.origin
+        note = Checkpoint(origin, newest.size, newest.root, (Signature(origin, newest.key_id, newest.sig),))
+        previous, self._size = self._size, newest.size  # so that no second one starts meanwhile
+        self.failures = await asyncio.to_thread(append_all, self._terms.anchor_files, note)
+        if self.failures:
+            self._size = previous
+            logger.warning("the witness file could not be written: %s", "; ".join(self.failures))
+            return
+        self._at = now

@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from addons.core.audit import anchor, events
+from addons.core.audit import events
+from addons.core.audit.anchor import Anchorer
 from addons.core.audit.columns import pack_id
 from addons.core.audit.events import Event
-from addons.core.audit.note import Checkpoint, Signature
 from addons.core.audit.prepare import Origin, finish, is_heavy, prepare_fields
 from addons.core.audit.reader import Reader
 from addons.core.audit.recover import RECOVERED, interruption
@@ -64,8 +64,7 @@ class AuditLog:
         self.suppressor = Suppressor(clock.monotonic())
         self._last_us = 0
         self._last_event = clock.monotonic()
-        self._anchored_size, self._anchored_at = 0, clock.monotonic()
-        self._anchor_failures: list[str] = []
+        self._anchorer = Anchorer(terms, clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._trouble_told = self._closed = False
         self.on_fatal: Callable[[], None] = lambda: None
@@ -158,8 +157,7 @@ class AuditLog:
 
     def health(self) -> dict[str, Any]:
         """What /healthz, /readyz and /metrics may show."""
-        health, now = self._writer.health, self._clock.monotonic()
-        behind = health.size > self._anchored_size
+        health = self._writer.health
         return {
             "ok": health.failing_since is None and not self._closed,
             "size": health.size,
@@ -171,8 +169,8 @@ class AuditLog:
             "last_error": health.last_error,
             "disk_free": health.disk_free,
             "disk_low": health.disk_free < DISK_WARN,
-            "anchor_lag_seconds": round(now - self._anchored_at, 3) if behind else 0.0,
-            "anchor_failures": list(self._anchor_failures),
+            "anchor_lag_seconds": self._anchorer.lag(health.size),
+            "anchor_failures": list(self._anchorer.failures),
             "unlinked_key": self.unlinked,
         }
 
@@ -199,7 +197,7 @@ class AuditLog:
         core = {"verb": "start", "snapshot": self.snapshot, "policy_digest": self.snapshot}
         await self.append(events.make("Mark", "log", core))
         await asyncio.to_thread(self._remember_recovered)
-        await self._anchor()
+        await self._anchorer.write(self._writer.checkpoint)
 
     async def _last_words(self) -> None:
         for flow, event in list(self._open.items()):
@@ -212,7 +210,7 @@ class AuditLog:
         for session in self.sessions.open_ones():
             await self._close_session(session, "stop")
         await self._submit(events.make("Mark", "log", {"verb": "stop"}), (), False, True)
-        await self._anchor()
+        await self._anchorer.write(self._writer.checkpoint)
 
     async def _stop_writer(self) -> None:
         if await asyncio.to_thread(self._writer.stop, STOP_SECONDS):
@@ -311,8 +309,8 @@ class AuditLog:
         elif not failed:
             self._trouble_told = False
             self._last_event = self._clock.monotonic()
-            if self._writer.health.size - self._anchored_size >= self._terms.anchor_events:
-                self._keep(self._anchor())
+            if self._anchorer.is_behind(self._writer.health.size):
+                self._keep(self._anchorer.write(self._writer.checkpoint))
 
     def _account(self, pending: Pending) -> None:
         event, flow = pending.event, pending.flow
@@ -368,8 +366,8 @@ class AuditLog:
                 await self.append(summary)
         if now - self._last_event >= self._terms.heartbeat:
             await self.append(events.make("Mark", "heartbeat"))
-        if now - self._anchored_at >= self._terms.anchor_every:
-            await self._anchor()
+        if self._anchorer.is_due():
+            await self._anchorer.write(self._writer.checkpoint)
 
     async def _close_session(self, session: str, reason: str) -> None:
         """Write the end of a session, and forget it only then."""
@@ -379,25 +377,6 @@ class AuditLog:
         except AuditError:
             self.sessions.put_back(found)
             raise
-
-    async def _anchor(self) -> None:
-        """Write the newest checkpoint to the witness files. A place that cannot be reached does not stop traffic."""
-        checkpoint, now = self._writer.checkpoint, self._clock.monotonic()
-        if checkpoint is None:
-            return
-        if checkpoint.size == self._anchored_size and not self._anchor_failures:
-            self._anchored_at = now
-            return
-        note = Checkpoint(
-            self._terms.origin, checkpoint.size, checkpoint.root, (Signature(self._terms.origin, checkpoint.key_id, checkpoint.sig),)
-        )
-        previous, self._anchored_size = self._anchored_size, checkpoint.size  # so that no second one starts meanwhile
-        self._anchor_failures = await asyncio.to_thread(anchor.append_all, self._terms.anchor_files, note)
-        if self._anchor_failures:
-            self._anchored_size = previous
-            logger.warning("the witness file could not be written: %s", "; ".join(self._anchor_failures))
-            return
-        self._anchored_at = now
 
     async def _read[T](self, question: Callable[[Reader], T]) -> T:
         def ask() -> T:
