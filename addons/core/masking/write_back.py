@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 from addons.core.errors import Unmaskable, WriteBackError
 from addons.core.masking import encodings
 from addons.core.masking.http_rules import Fields, values
-from addons.core.masking.json_walk import escape
+from addons.core.masking.json_read import escape
 from addons.core.masking.marks import EMAIL_DOMAIN, MarkMaker
 from addons.core.masking.rules import MaskView, covers_pointer
 

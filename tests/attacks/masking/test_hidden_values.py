@@ -113,6 +113,7 @@ def test_no_spelling_hides_a_value_in_text(media, spelling, kind):
         pytest.param('{"name": "PORT", "value": "hunter2", "name": "DB_PASSWORD"}', id="two-names"),
         pytest.param('{"name": "DB_PASSWORD", "value": "hunter2", "name": "PORT"}', id="two-names-harmless-last"),
         pytest.param('{"Key": "api_key", "Value": "hunter2"}', id="upper-case-pair"),
+        pytest.param('{"values": ["a", "hunter2"], "name": "api_key"}', id="pair-with-several-values"),
         pytest.param('{"password": "plain", "password": "hunter2"}', id="duplicate-key"),
         pytest.param('{"p\\u0061ssword": "hunter2"}', id="escaped-key"),
         pytest.param('{"password": ["hunter2", ["hunter2"]]}', id="arrays-under-a-telling-key"),

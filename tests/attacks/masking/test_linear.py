@@ -6,7 +6,6 @@ import pytest
 
 from addons.core.masking import folding, secret_patterns
 from addons.core.masking.detector import Sight
-from addons.core.masking.json_walk import JsonMasker  # noqa: F401  # the walker's own expression is timed below
 from tests.parts import masking as parts
 
 SIZE = 20_000

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from addons.core.config import model
-from addons.core.masking.json_walk import Reader
+from addons.core.masking.json_read import Reader
 from addons.core.masking.receipt import Tally
 from addons.core.masking.rules import INFO_TYPES
 from tests.parts import masking as parts
