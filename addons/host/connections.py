@@ -135,14 +135,20 @@ def admit(runtime: Runtime, client: connection.Client) -> None:
         client.error = "refused: too many connections"
         return
     facts_of(client).opened_at = client.timestamp_start
-    asyncio.get_running_loop().call_later(limits.handshake + limits.headers_time, close_if_silent, facts_of(client), client)
+    asyncio.get_running_loop().call_later(limits.handshake + limits.headers_time, close_if_silent, runtime, client, 0)
     raise_upstream_cap(live.get(client.id), limits.upstream_connections)
 
 
-def close_if_silent(facts: ConnFacts, client: connection.Client) -> None:
-    """Cut a connection that in all this time has not brought one whole request head (mitmproxy would wait for hours)."""
-    if facts.flows == 0 and client.connected:
+def close_if_silent(runtime: Runtime, client: connection.Client, before: int) -> None:
+    """Cut a connection that since the last look has brought no whole request head, and has none at work (mitmproxy would
+    wait for hours). The first look is soon; the later ones come every `keep_alive`."""
+    if not client.connected or runtime.snapshot is None:
+        return
+    now = facts_of(client).flows
+    if now == before and not any(flow.client_conn is client and flow.live for flow in runtime.open_flows):
         abort_client(client)
+        return
+    asyncio.get_running_loop().call_later(runtime.snapshot.gateway.limits.keep_alive, close_if_silent, runtime, client, now)
 
 
 def conclude(runtime: Runtime, client: connection.Client) -> None:

@@ -17,6 +17,7 @@ from addons.host import gate
 from addons.host.patch import Patch, replace, stock
 from addons.host.patches_clock import UpstreamClock
 from addons.host.patches_http1 import InterimResponses, Trailers
+from addons.host.patches_limits import Unread
 from addons.host.patches_stream import EarlyAnswers, RefusedBodies
 from addons.host.runtime import Runtime
 
@@ -130,6 +131,7 @@ def _send_page(connection: Any, event: Any) -> Any:
 
 PATCHES: tuple[Patch, ...] = (
     Trailers(),
+    Unread(),
     InterimResponses(),
     EarlyAnswers(),
     RefusedBodies(),

@@ -9,6 +9,7 @@ from mitmproxy.proxy.layers.http import _http2
 
 from addons.core.errors import UpstreamError
 from addons.host.patch import Patch, replace, stock
+from addons.host.patches_limits import watch_body
 from addons.host.refusals import refuse
 from addons.host.runtime import Runtime
 
@@ -56,6 +57,8 @@ class RefusedBodies(Patch):
             yield from _without_continue(self, stock_state(self, event))
             if self.client_state == self.state_consume_request_body and self.flow.response is not None and not event.end_stream:
                 yield from _answer_during_upload(self)
+            elif self.client_state == self.state_consume_request_body and runtime.snapshot is not None:
+                watch_body(self, runtime.snapshot.gateway.limits)
 
         replace(layer.HttpStream, "state_wait_for_request_headers", state_wait_for_request_headers)
 
