@@ -40,19 +40,23 @@ class JsonMasker:
         return self._document(line, site)
 
     def _document(self, body: bytes, above: Site | None) -> bytes:
-        reader = Reader(body, self.tools.view.limits.depth, self._rename)
+        reader = Reader(body, self.tools.view.limits.depth, self.rename)
         reader.read()
         edits = reader.edits
         for leaf in reader.leaves:
-            if above is None and self._is_dull(leaf, body):
-                self.tools.tally.saw(general_of(leaf))
-                continue
-            site = self._site(leaf, above, body)
-            self.tools.tally.saw(site.general)
-            new = self._string(leaf, site, body) if leaf.kind == "string" else self._number(leaf, site, body)
+            new = self.edit(leaf, body, above)
             if new is not None:
                 edits.append((leaf.start, leaf.end, new))
         return splice(body, edits)
+
+    def edit(self, leaf: Leaf, body: bytes, above: Site | None = None) -> bytes | None:
+        """What takes the place of this leaf, None when it stays. Asked when all that may tell about it has been read."""
+        if above is None and self._is_dull(leaf, body):
+            self.tools.tally.saw(general_of(leaf))
+            return None
+        site = self._site(leaf, above, body)
+        self.tools.tally.saw(site.general)
+        return self._string(leaf, site, body) if leaf.kind == "string" else self._number(leaf, site, body)
 
     def _is_dull(self, leaf: Leaf, body: bytes) -> bool:
         """A leaf that no key, pair or field rule names and whose shape is harmless: counted as seen, and nothing more.
@@ -132,7 +136,7 @@ class JsonMasker:
             in_secret_data(frame), namespace or above.namespace, name or above.name, above.level, (above.root[0] if above.root else above.pointer, base),
         )  # fmt: skip
 
-    def _rename(self, key: str) -> str | None:
+    def rename(self, key: str) -> str | None:
         """The masked form of a key that is itself a value (an e-mail, a card number, a credential)."""
         if key not in self._names:
             self._names[key] = self._masked_key(key)
