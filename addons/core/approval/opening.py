@@ -27,31 +27,37 @@ COMPARED = 5  # latest approvals of the principal in which a near miss is looked
 
 
 class Openings:
-    """Look-up and opening, one at a time."""
+    """Look-up and opening. Equal requests wait for each other; others are opened side by side."""
 
     def __init__(self, book: Book, key: bytes) -> None:
         self.book = book
         self.key = key
-        self._one_at_a_time = asyncio.Lock()
         self._same_digest: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._being_opened: list[Asked] = []
+        self._opened_at: dict[str, list[int]] = {}  # principal -> times of the last hour
 
     async def find_or_open(self, asked: Asked, digest: str) -> tuple[Entry, str]:
         """The open approval of this request, and what it differs in from an earlier one when it is new."""
         entry = await self._find(asked, digest)
         if entry is not None:
             return entry, ""
-        lock = self._same_digest.setdefault(digest, asyncio.Lock())
-        async with lock:  # of many equal requests one is masked and opened, the others find it
-            entry = await self._find(asked, digest)
-            return (entry, "") if entry is not None else await self._open(asked, digest, await asked.view())
+        async with self._lock(digest):  # of many equal requests one is masked and opened, the others find it
+            entry = await self._find(asked, digest, locked=True)
+            return (entry, "") if entry is not None else await self._open(asked, digest)
 
-    async def _open(self, asked: Asked, digest: str, view: View) -> tuple[Entry, str]:
-        async with self._one_at_a_time:
-            await self._check_limits(asked)
-            members = digests.member_hmacs(asked.facts, self.key)
-            differs = await self._near_miss(asked, members)
+    async def _open(self, asked: Asked, digest: str) -> tuple[Entry, str]:
+        await self._remember(asked)
+        members = digests.member_hmacs(asked.facts, self.key)
+        differs, view = await self._near_miss(asked, members), await asked.view()
+        self._reserve(asked)  # from the check of the limits to here nothing waits, so nobody comes between
+        try:
             row = self._row(asked, digest, json.dumps(members, sort_keys=True), _view(asked, view))
             return await self.book.add(row, asked.terms, _more(asked), _core(asked)), differs
+        finally:
+            self._being_opened.remove(asked)
+
+    def _lock(self, digest: str) -> asyncio.Lock:
+        return self._same_digest.setdefault(digest, asyncio.Lock())
 
     async def _find(self, asked: Asked, digest: str, *, locked: bool = False) -> Entry | None:
         key = {"digest": digest, "principal_key": asked.principal.key}
@@ -68,7 +74,7 @@ class Openings:
     async def _settle(self, asked: Asked, digest: str, stored: set[str], known: Entry | None, locked: bool) -> Entry | None:
         """Memory and store differ: either a move is just being made, or somebody wrote into the store."""
         if not locked:
-            async with self._one_at_a_time:  # whoever opens has finished
+            async with self._lock(digest):  # whoever opens has finished
                 return await self._find(asked, digest, locked=True)
         if known is not None:
             async with known.lock:  # whoever moves has finished
@@ -92,21 +98,31 @@ class Openings:
         if row.decided_at is not None and self.book.now_us() < row.decided_at + terms.deny_cooloff:
             raise ended(Entry(row, terms, "", (), 0.0, ""), None, None)
 
-    async def _check_limits(self, asked: Asked) -> None:
-        terms = asked.terms
-        pending = [entry for entry in self.book.open.values() if entry.row.state is State.PENDING]
-        mine = sum(1 for entry in pending if entry.row.principal_key == asked.principal.key)
-        owners = sum(1 for entry in pending if entry.owner == asked.owner)
+    async def _remember(self, asked: Asked) -> None:
+        """The principal's openings of the last hour, which may be of an earlier process."""
+        key = asked.principal.key
+        if key in self._opened_at:
+            return
+        rows = await self.book.rows({"principal_key": key}, "created_at DESC", asked.terms.max_openings_per_hour)
+        self._opened_at.setdefault(key, sorted(row.created_at for row in rows))
+
+    def _reserve(self, asked: Asked) -> None:
+        """Count this opening, or refuse it: no row, and nobody is asked."""
+        terms, key = asked.terms, asked.principal.key
+        pending = [(entry.row.principal_key, entry.owner) for entry in self.book.open.values() if entry.row.state is State.PENDING]
+        pending += [(other.principal.key, other.owner) for other in self._being_opened]
         most = terms.max_pending_per_principal
-        if mine >= most or owners >= most:
+        if sum(one == key for one, _ in pending) >= most or sum(owner == asked.owner for _, owner in pending) >= most:
             raise too_many(f"At most {most} of your requests may wait for people at a time. Wait for those, or withdraw some.", 30)
         if len(pending) >= terms.max_pending:
             raise too_many("Too many requests wait for people. Try again later.", 60)
-        latest = await self.book.rows({"principal_key": asked.principal.key}, "created_at DESC", terms.max_openings_per_hour)
-        since = self.book.now_us() - HOUR
-        if len(latest) >= terms.max_openings_per_hour and latest[-1].created_at > since:
-            wait = (latest[-1].created_at - since) // MICRO + 1
+        now = self.book.now_us()
+        latest = [at for at in self._opened_at[key] if at > now - HOUR]
+        if len(latest) >= terms.max_openings_per_hour:
+            wait = (latest[-terms.max_openings_per_hour] - now + HOUR) // MICRO + 1
             raise too_many(f"At most {terms.max_openings_per_hour} requests an hour may ask people. Try again later.", wait)
+        self._opened_at[key] = [*latest, now]
+        self._being_opened.append(asked)
 
     async def _near_miss(self, asked: Asked, members: dict[str, str]) -> str:
         """The sentence for a request that differs from an earlier one in headers alone: they may carry no meaning."""
