@@ -48,7 +48,7 @@ def listener_of(client: connection.Client, snapshot: Snapshot) -> Listener | Non
 def unbind() -> None:
     """Stop mitmproxy's own binding and close what it may have bound already. No listener exists afterwards."""
     for task in asyncio.all_tasks():
-        if task.get_name() == "setup_servers":
+        if getattr(task.get_coro(), "__qualname__", "") == "Proxyserver.setup_servers":  # its name depends on the environment
             task.cancel()
     proxyserver = ctx.master.addons.get("proxyserver")
     if proxyserver is None:
