@@ -61,6 +61,7 @@ def services_of(runtime: Runtime) -> ControlServices:
         readiness=lambda: readiness(runtime, clock),
         reload=reload_files,
         redact=lambda text: masked(redactor, text),
+        api_keys=runtime.identity.api_keys,
     )
 
 

@@ -17,7 +17,7 @@ from addons.core import exchange
 from addons.core.config.model import Accept, Snapshot
 from addons.core.errors import GuardhouseError
 from addons.core.exchange import Exchange
-from addons.core.identity import replay_of
+from addons.core.identity import key_rows, replay_of
 from addons.core.identity.api_keys import ApiKeys
 from addons.core.identity.jwks import KeySets
 from addons.core.identity.presented import pick
@@ -37,7 +37,7 @@ class Identity:
         runtime = self.runtime
         if runtime.snapshot is None or runtime.clock is None or runtime.keys is None:
             return
-        keys = ApiKeys(runtime.clock, runtime.keys.derive("api-key-pepper"), self._key_row)
+        keys = ApiKeys(runtime.clock, runtime.keys.derive("api-key-pepper"), self._key_row, self._note_use)
         verifier = Verifier(runtime.clock, KeySets(runtime.clock), keys)
         await verifier.start(runtime.snapshot)
         runtime.identity = verifier
@@ -77,8 +77,12 @@ class Identity:
     async def _key_row(self, key_id: str) -> Mapping[str, Any] | None:
         if self.runtime.store is None:
             raise GuardhouseError(detail="no store")
-        rows = await self.runtime.store.rows("api_key", {"id": key_id}, limit=1)
+        rows = await self.runtime.store.rows(key_rows.TABLE, {"id": key_id}, limit=1)
         return rows[0] if rows else None
+
+    async def _note_use(self, key_id: str, at_us: int) -> None:
+        if self.runtime.store is not None:
+            await self.runtime.store.move([key_rows.used(key_id, at_us)])
 
 
 def strip_headers(request: http.Request, accept: Accept) -> tuple[str, ...]:

@@ -153,6 +153,7 @@ class FakeIdentity:
         self.clock = clock
         self.tokens: dict[str, tuple[str, Principal]] = {}
         self.revoked: set[str] = set()
+        self.api_keys: Any = None
 
     def add(self, token: str, principal: Principal, audience: str = CONTROL) -> None:
         self.tokens[token] = (audience, principal)
@@ -163,6 +164,9 @@ class FakeIdentity:
             raise AuthenticationError()
         self.still_good(principal, snapshot)
         return principal
+
+    async def verify_key(self, text: str, snapshot: Snapshot, peer: str) -> Principal:
+        return await self.verify_bearer(text, (DATA,), snapshot, peer)
 
     def still_good(self, principal: Principal, snapshot: Snapshot) -> None:
         if principal.expires_at <= self.clock.now():
@@ -198,6 +202,7 @@ class Bench:
     desk: Any = field(default_factory=FakeDesk)
     readiness: Readiness = field(default_factory=Readiness)
     reload: Any = None
+    api_keys: Any = None
     clock: FakeClock = field(default_factory=FakeClock)
 
     def __post_init__(self) -> None:
@@ -213,6 +218,7 @@ class Bench:
         self.services = ControlServices(
             snapshot=lambda: self.snapshot, clock=self.clock, identity=self.identity, holds=self.desk, store=self.store, database=self.database,
             session_key=b"k" * 32, readiness=lambda: self.readiness, reload=self._reload, redact=lambda text: text.replace("jane@example.com", "[MASKED]"),
+            api_keys=self.api_keys,
         )  # fmt: skip
         self.app = closed(make_app(self.services))
 

@@ -70,6 +70,12 @@ CREATE TABLE api_key(
   expires_at INTEGER NOT NULL, last_used INTEGER, revoked_at INTEGER) STRICT;
 CREATE TABLE seen(kind TEXT NOT NULL, id TEXT NOT NULL, until_us INTEGER NOT NULL, PRIMARY KEY(kind, id)) STRICT, WITHOUT ROWID;
 """
+API_KEY = """
+CREATE TABLE api_key(
+  id TEXT PRIMARY KEY, mac BLOB NOT NULL, name TEXT NOT NULL, owner TEXT NOT NULL, kind TEXT NOT NULL, groups TEXT NOT NULL,
+  allowed_cidrs TEXT NOT NULL, created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, generation INTEGER NOT NULL, previous BLOB,
+  previous_until INTEGER, revoked_at INTEGER, last_used INTEGER, seal BLOB NOT NULL) STRICT
+"""
 
 
 def _trigger(table: str, verb: str) -> str:
@@ -90,6 +96,13 @@ def m001_first(db: Database) -> None:
             db.execute(_trigger(table, verb))
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     db.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+@migrations()
+def m002_api_keys(db: Database) -> None:
+    """API keys with a name, rotation and a seal. No version before this one could make a key, so no row is lost."""
+    db.execute("DROP TABLE api_key")
+    db.execute(API_KEY)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

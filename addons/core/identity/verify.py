@@ -50,16 +50,29 @@ class Verifier:
     async def close(self) -> None:
         """Stop fetching."""
         await self.keysets.close()
+        if self.api_keys is not None:
+            await self.api_keys.close()
 
     async def verify(self, credential: Presented, snapshot: Snapshot, listener: str, peer: str) -> Principal:
         """Return who this is, for the data path. Raises AuthenticationError, IdentityUnavailableError, or `too-many-requests`."""
         if credential.scheme == "api_key":
-            return await self._verify_key(credential.value, snapshot, peer)
+            return await self.verify_key(credential.value, snapshot, peer)
         return await self._verify_token(credential.value, None, snapshot, f"listener {listener}", peer)
 
     async def verify_bearer(self, token: str, audiences: tuple[str, ...], snapshot: Snapshot, peer: str) -> Principal:
         """Return who this is, for the control plane: only tokens made for one of its own audiences count, and no API keys."""
         return await self._verify_token(token, audiences, snapshot, "audiences " + " ".join(audiences), peer)
+
+    async def verify_key(self, text: str, snapshot: Snapshot, peer: str) -> Principal:
+        """Return whose API key it is. Raises AuthenticationError, or `too-many-requests`."""
+        if len(text) > api_keys.MAX_KEY:
+            raise challenge.malformed("token-size")
+        if self.api_keys is None:
+            raise challenge.key_unknown("keys-not-served")
+        if self.api_keys.remembers(text):
+            return await self.api_keys.verify(text, snapshot, peer)
+        with self._limits.slot(peer):
+            return await self.api_keys.verify(text, snapshot, peer)
 
     def still_good(self, principal: Principal, snapshot: Snapshot) -> None:
         """Look at an identity again, now. Raises TokenExpired or AuthenticationError.
@@ -68,7 +81,9 @@ class Verifier:
         the key that signed it still in the issuer's set.
         """
         if principal.method == "api_key":
-            self._key_still_good(principal)
+            if self.api_keys is None:
+                raise challenge.key_unknown("keys-not-served")
+            self.api_keys.still_good(principal)
             return
         issuer = issuers.by_name(snapshot.gateway.identity, principal.issuer_alias)
         if issuer is None or issuer.issuer != principal.issuer:
@@ -114,20 +129,6 @@ class Verifier:
         self._signed_by.put((principal.issuer, principal.token_id), token.kid)
         self._verdicts.accept(place, principal, principal.expires_at + claims.leeway_of(issuer), _unchanged(keyset))
         return principal
-
-    async def _verify_key(self, text: str, snapshot: Snapshot, peer: str) -> Principal:
-        if len(text) > api_keys.MAX_KEY:
-            raise challenge.malformed("token-size")
-        if self.api_keys is None:
-            raise challenge.key_unknown("keys-not-served")
-        with self._limits.slot(peer):
-            return await self.api_keys.verify(text, snapshot, peer)
-
-    def _key_still_good(self, principal: Principal) -> None:
-        if self._clock.now() >= principal.expires_at:
-            raise challenge.expired("expired")
-        if self.api_keys is None or self.api_keys.is_revoked(principal.token_id):
-            raise challenge.key_unknown("revoked")
 
 
 def principal_of(told: Mapping[str, Any], issuer: Issuer, identity: Identity, now: float, audiences: Collection[str]) -> Principal:

@@ -37,8 +37,12 @@ class Access:
         return await self.verified(token_of(request), snapshot.gateway.control.audiences, snapshot, peer_of(request))
 
     async def requester(self, request: Request) -> Principal:
-        """Whose token this is, where a token of the data path counts too (one's own approval's state)."""
+        """Whose token or API key this is, where one of the data path counts too (one's own approval's state)."""
         snapshot = self._services.snapshot()
+        if key := key_of(request):
+            principal = await self._services.identity.verify_key(key, snapshot, peer_of(request))
+            self.count(principal)
+            return principal
         return await self.verified(token_of(request), data_audiences(snapshot), snapshot, peer_of(request))
 
     async def with_role(self, request: Request, *roles: str) -> Principal:
@@ -86,6 +90,12 @@ def token_of(request: Request) -> str:
     if scheme.lower() != "bearer" or not token or " " in token:
         raise AuthenticationError(headers={"WWW-Authenticate": challenge("token-invalid")})
     return token
+
+
+def key_of(request: Request) -> str:
+    """The API key of a request that brings one, and nothing beside it, in the header that the data path takes it from."""
+    fields = request.headers.getlist("x-api-key")
+    return fields[0] if len(fields) == 1 and "authorization" not in request.headers else ""
 
 
 def challenge(code: str | None) -> str:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from addons.core.errors import GuardhouseError
-from addons.core.web import approvals, operating, pages, problems, reading
+from addons.core.web import approvals, keys, operating, pages, problems, reading
 from addons.core.web.access import Access
 from addons.core.web.door import App, Door
 from addons.core.web.render import Pages
@@ -31,6 +31,7 @@ def make_app(services: ControlServices) -> App:
         operating.routes(services, access),
         approvals.routes(services, access),
         reading.routes(services, access),
+        keys.routes(services, access),
         pages.routes(services, access, drawn),
     ):
         app.include_router(router)

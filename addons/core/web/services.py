@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from addons.core.clock import Clock
 from addons.core.config.model import Snapshot
 from addons.core.exchange import Principal
+from addons.core.identity.api_keys import ApiKeys
 
 if TYPE_CHECKING:
     from addons.core.approval.desk import Desk
@@ -36,6 +37,9 @@ class TokenVerifier(Protocol):
     async def verify_bearer(self, token: str, audiences: tuple[str, ...], snapshot: Snapshot, peer: str) -> Principal:
         """Return whose token it is. Raises AuthenticationError or IdentityUnavailableError."""
 
+    async def verify_key(self, text: str, snapshot: Snapshot, peer: str) -> Principal:
+        """Return whose API key it is. Raises AuthenticationError."""
+
     def still_good(self, principal: Principal, snapshot: Snapshot) -> None:
         """Raise when the principal has expired or was revoked since it was verified."""
 
@@ -54,3 +58,4 @@ class ControlServices:
     readiness: Callable[[], Readiness]
     reload: Callable[[], Awaitable[Snapshot]]  # all policy files or none; raises ConfigError
     redact: Callable[[str], str]  # masks a line that will be written down (a search query may hold what it looks for)
+    api_keys: ApiKeys | None = None  # None: this gateway serves none

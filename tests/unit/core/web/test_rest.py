@@ -265,6 +265,6 @@ async def test_the_description_names_every_rest_call_and_no_page(bench):
         paths = (await client.get("/openapi.json", headers=bearer("bob"))).json()["paths"]
     assert sorted(paths) == [
         "/healthz", "/metrics", "/readyz", "/v1/approvals", "/v1/approvals/{approval_id}", "/v1/approvals/{approval_id}/cancel",
-        "/v1/approvals/{approval_id}/decision", "/v1/approvals/{approval_id}/status", "/v1/export", "/v1/flows/{flow_id}", "/v1/reload",
-        "/v1/search", "/v1/sessions", "/v1/webhooks/{integration}",
+        "/v1/approvals/{approval_id}/decision", "/v1/approvals/{approval_id}/status", "/v1/export", "/v1/flows/{flow_id}", "/v1/keys",
+        "/v1/keys/{key_id}/revoke", "/v1/keys/{key_id}/rotate", "/v1/reload", "/v1/search", "/v1/sessions", "/v1/tree", "/v1/webhooks/{integration}",
     ]  # fmt: skip
