@@ -63,9 +63,11 @@ def spoken_for(person: str, people: Mapping[str, tuple[str, ...]]) -> Voter:
 
 
 def check_reason(reason: str, required: bool) -> str:
-    """The reason as it is kept. Raises DecisionError 422 for none, too short or too long a one."""
+    """The reason as it is kept. Raises DecisionError 422 for none, too short or too long a one. What nobody sees (zero-width,
+    control and direction characters) makes no reason longer."""
     text = reason.strip()
-    if len(text) > REASON_MOST or (required and len(text) < REASON_LEAST):
+    seen = sum(char.isprintable() for char in text)
+    if len(text) > REASON_MOST or (required and seen < REASON_LEAST):
         raise DecisionError(f"Give a reason of {REASON_LEAST} to {REASON_MOST} characters.", code="invalid")
     return text
 
