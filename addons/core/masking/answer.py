@@ -93,9 +93,9 @@ def _mask(
         else encodings.decode(answer.body, encodings.coding_of(http_rules.values(answer.fields, b"content-encoding")), terms.limits)
     )
     body = scrub(plain, terms.scrub, transformer, tally)
-    fields = _scrub_fields(answer.fields, terms, transformer, tally)
-    trailers = _scrub_fields(answer.trailers, terms, transformer, tally)
-    reason = scrub(answer.reason.encode("utf-8", "surrogateescape"), terms.scrub, transformer, tally).decode("utf-8", "surrogateescape")
+    fields = scrub_fields(answer.fields, terms, transformer, tally)
+    trailers = scrub_fields(answer.trailers, terms, transformer, tally)
+    reason = scrub_text(answer.reason, terms, transformer, tally)
     if terms.view is not None:
         tools = Tools(detector, transformer, terms.view, terms.place, tally, alive)
         leaf = JsonMasker(tools).leaf
@@ -163,7 +163,13 @@ def scrub(data: bytes, values: tuple[bytes, ...], transformer: Transformer, tall
     return data
 
 
-def _scrub_fields(fields: Fields, terms: Terms, transformer: Transformer, tally: Tally) -> Fields:
+def scrub_text(text: str, terms: Terms, transformer: Transformer, tally: Tally) -> str:
+    """The reason phrase without the injected credential."""
+    return scrub(text.encode("utf-8", "surrogateescape"), terms.scrub, transformer, tally).decode("utf-8", "surrogateescape")
+
+
+def scrub_fields(fields: Fields, terms: Terms, transformer: Transformer, tally: Tally) -> Fields:
+    """Header fields without the injected credential."""
     if not terms.scrub:
         return fields
     if any(value.lower() in name.lower() for name, _ in fields for value in terms.scrub):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 _SPOT = re.compile(
     r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,8});|%[0-9A-Fa-f]{2}|\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\[/nrt\"']"
+    r"|(?<=[0-9])\+(?=[0-9])"  # a form's space inside a number
     r"|[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]"
     r"|[\u00a0\u2010-\u2015\u2007\u202f\u3000\u0660-\u0669\u06f0-\u06f9\u0966-\u096f\uff01-\uff5e\ufe52\ufe6b\u2024]|[\U0001d400-\U0001d7ff]"
 )
@@ -74,6 +75,8 @@ def _pieces(text: str) -> Iterator[tuple[str, int, int]]:
 def _decode(spot: str) -> str:
     if spot[0] == "&":
         return html.unescape(spot)
+    if spot == "+":
+        return " "
     if spot[0] == "%":
         return chr(int(spot[1:], 16))
     if spot[0] == "\\":

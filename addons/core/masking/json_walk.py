@@ -20,6 +20,7 @@ VALUE_KEYS = frozenset({("value",), ("values",), ("val",), ("content",), ("defau
 NUMBER_KEYS = frozenset({("number",), ("no",), ("num",), ("nr",)})
 SECRET_KINDS = frozenset({"secret", "secretlist"})
 SECRET_FIELDS = frozenset({"data", "stringData"})
+MAX_LEARNED = 4096  # keys; most documents have a few dozen
 
 
 class JsonMasker:
@@ -57,6 +58,12 @@ class JsonMasker:
         site = self._site(leaf, above, body)
         self.tools.tally.saw(site.general)
         return self._string(leaf, site, body) if leaf.kind == "string" else self._number(leaf, site, body)
+
+    def forget(self) -> None:
+        """Keep what was learned of keys small; a document without end may have a new key in every object."""
+        for known in (self._names, self._dull):
+            if len(known) > MAX_LEARNED:
+                known.clear()
 
     def _is_dull(self, leaf: Leaf, body: bytes) -> bool:
         """A leaf that no key, pair or field rule names and whose shape is harmless: counted as seen, and nothing more.
