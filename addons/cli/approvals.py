@@ -144,6 +144,7 @@ def print_card(card: dict[str, Any]) -> None:
             "access": ", ".join(card["operation"]["access"]),
             "purpose": purpose(card),
             "request": f"{request['method']} {request['scheme']}://{request['authority']}{request['path']}{request['query']}",
+            "headers": "\n".join(f"{name}: {value}" for name, value in request.get("headers", [])),
             "body": f"{body['size']} bytes, {body['note']}" if body["note"] else f"{body['size']} bytes",
             "masked": ", ".join(f"{name} x{count}" for name, count in sorted(card["masked"].items())),
             "held by": ", ".join(card["rules"]),

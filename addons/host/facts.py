@@ -6,6 +6,7 @@ desk: from this point on nothing unmasked of the request exists outside the flow
 """
 
 import asyncio
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,6 +79,9 @@ def _view(request: http.Request, record: Exchange, redactor: Redactor) -> View:
         raise GuardhouseError(detail="a hold without operation or decision")
     path, query = digest.split_target(_text(request.data.path))
     body, counts = _body(request, service, redactor)
+    headers = _headers(request, service, redactor)
+    if headers is None:
+        body = _withheld(request.raw_content or b"", "its headers could not be masked and shown in full")
     detail = record.purpose_detail
     return View(
         operation={
@@ -92,6 +96,7 @@ def _view(request: http.Request, record: Exchange, redactor: Redactor) -> View:
             "authority": digest.with_port(request.host_header or "", request.scheme),
             "path": redactor.redact_text(path, service),
             "query": redactor.redact_text(query, service) if query else "",
+            "headers": headers or [],
         },
         body=body,
         purpose_source=record.purpose_source,
@@ -115,6 +120,23 @@ def _body(request: http.Request, service: str | None, redactor: Redactor) -> tup
     if not found.complete or len(found.body) > SHOWN_MOST:
         return _withheld(raw, "it could not be masked and shown in full"), dict(found.counts)
     return {"text": text, "size": len(raw), "complete": True, "note": "shown: all"}, dict(found.counts)
+
+
+def _headers(request: http.Request, service: str | None, redactor: Redactor) -> list[list[str]] | None:
+    """Every header that the digest covers: one may say more than the body does. None when they cannot be shown. Of cookies
+    only that they are there: nobody decides by them, and nobody should hold them."""
+    covered = digest.covered_headers([(_text(name), _text(value)) for name, value in request.headers.fields])
+    by_name: dict[str, list[str]] = {}
+    for name, value in covered:
+        by_name.setdefault(name, []).append("not shown" if name == "cookie" else value)
+    found = redactor.redact(json.dumps(by_name).encode(), "application/json", service)
+    try:
+        shown = json.loads(found.body)
+    except ValueError:
+        return None
+    if not found.complete or not isinstance(shown, dict):
+        return None
+    return [[str(name), str(value)] for name, values in shown.items() for value in (values if isinstance(values, list) else [values])]
 
 
 def _withheld(raw: bytes, why: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class Card:
     short_digest: str  # "a71c 06c7 73db"
     service: str
     operation: Mapping[str, Any]  # protocol verb text access
-    request: Mapping[str, Any]  # method scheme authority path query, masked
+    request: Mapping[str, Any]  # method scheme authority path query headers, masked
     body: Mapping[str, Any]  # text size complete note
     principal: Mapping[str, Any]  # subject issuer (alias) kind client_id
     actors: tuple[Mapping[str, Any], ...]

@@ -35,7 +35,7 @@ class View:
     """What people will see of the request: masked before it reaches this area. Nothing else of it is ever stored."""
 
     operation: Mapping[str, Any]  # protocol verb text access
-    request: Mapping[str, Any]  # method scheme authority path query
+    request: Mapping[str, Any]  # method scheme authority path query headers
     body: Mapping[str, Any]  # text size complete note
     purpose_source: str = "none"
     purpose_detail: str | None = None
