@@ -15,9 +15,9 @@ from mitmproxy import http
 
 from addons.core import exchange
 from addons.core.config.model import Accept, Snapshot
-from addons.core.errors import GuardhouseError
+from addons.core.errors import AuthenticationError, GuardhouseError
 from addons.core.exchange import Exchange
-from addons.core.identity import key_rows, replay_of
+from addons.core.identity import key_rows, metadata, replay_of
 from addons.core.identity.api_keys import ApiKeys
 from addons.core.identity.jwks import KeySets
 from addons.core.identity.presented import pick
@@ -53,6 +53,9 @@ class Identity:
             replay = replay_of.decide(replays, record.principal, snapshot.gateway.control.roles.get("investigator", ()))
             record.replay_of = replay.flow_id
             record.notes.extend(note for note in (replay.note,) if note is not None)
+        except AuthenticationError as error:
+            metadata.point(error, snapshot, record.service)
+            raise
         finally:
             record.notes.extend(strip_headers(flow.request, accepted(snapshot, record)))
             exchange.write(flow.metadata, record)
@@ -61,7 +64,11 @@ class Identity:
         snapshot, record = self.runtime.snapshot_of(flow), exchange.read(flow.metadata)
         if record.principal is None:
             raise GuardhouseError(detail="no principal")
-        self._verifier().still_good(record.principal, snapshot)
+        try:
+            self._verifier().still_good(record.principal, snapshot)
+        except AuthenticationError as error:
+            metadata.point(error, snapshot, record.service)
+            raise
         frame(flow.request)
         if flow.request.trailers is not None:
             stripped = strip.strip(flow.request.trailers.fields)

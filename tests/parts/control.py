@@ -15,8 +15,9 @@ import httpx
 from addons.core.approval.card import Card
 from addons.core.approval.decide import Vote, Voter
 from addons.core.config.model import Snapshot
-from addons.core.errors import AuditError, AuthenticationError, DecisionError, TokenExpired
+from addons.core.errors import AuditError, DecisionError, TokenExpired
 from addons.core.exchange import Principal
+from addons.core.identity import challenge
 from addons.core.web.app import make_app
 from addons.core.web.services import ControlServices, Readiness
 from addons.host.asgi import closed
@@ -161,7 +162,7 @@ class FakeIdentity:
     async def verify_bearer(self, token: str, audiences: tuple[str, ...], snapshot: Snapshot, peer: str) -> Principal:
         audience, principal = self.tokens.get(token, ("", None))
         if principal is None or audience not in audiences:
-            raise AuthenticationError()
+            raise challenge.invalid("audience")
         self.still_good(principal, snapshot)
         return principal
 
@@ -172,7 +173,7 @@ class FakeIdentity:
         if principal.expires_at <= self.clock.now():
             raise TokenExpired()
         if principal.person in self.revoked:
-            raise AuthenticationError()
+            raise challenge.invalid("revoked")
 
 
 class FakeStore:

@@ -133,3 +133,11 @@ async def test_loaded_alone_it_refuses_everything():
     await shell.running()
     await shell.requestheaders(flow)
     assert flow.response.status_code == 503
+
+
+async def test_a_refusal_says_where_a_token_is_to_be_had():
+    _, runtime = stage()
+    flow = harness.live_flow()
+    await pass_headers(runtime, flow)
+    told = 'resource_metadata="https://127.0.0.1:8444/.well-known/oauth-protected-resource"'
+    assert flow.response.headers["www-authenticate"] == f'Bearer realm="guardhouse", {told}'

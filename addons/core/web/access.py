@@ -10,6 +10,7 @@ from starlette.requests import Request
 from addons.core.config.model import Snapshot
 from addons.core.errors import AuthenticationError, GuardhouseError
 from addons.core.exchange import Principal
+from addons.core.identity import challenge, metadata
 from addons.core.web.limits import Buckets
 from addons.core.web.services import ControlServices
 
@@ -32,9 +33,13 @@ class Access:
         self._buckets = Buckets(services.clock)
 
     async def bearer(self, request: Request) -> Principal:
-        """Whose token this is, for the control plane."""
+        """Whose token this is, for the control plane. A refusal points to the metadata (RFC 9728)."""
         snapshot = self._services.snapshot()
-        return await self.verified(token_of(request), snapshot.gateway.control.audiences, snapshot, peer_of(request))
+        try:
+            return await self.verified(token_of(request), snapshot.gateway.control.audiences, snapshot, peer_of(request))
+        except AuthenticationError as error:
+            metadata.point(error, snapshot)
+            raise
 
     async def requester(self, request: Request) -> Principal:
         """Whose token or API key this is, where one of the data path counts too (one's own approval's state)."""
@@ -56,12 +61,8 @@ class Access:
     async def verified(self, token: str, audiences: tuple[str, ...], snapshot: Snapshot, peer: str) -> Principal:
         """Check a token, wherever it came from."""
         if not token or len(token) > MAX_TOKEN:
-            raise AuthenticationError()
-        try:
-            principal = await self._services.identity.verify_bearer(token, audiences, snapshot, peer)
-        except AuthenticationError as error:
-            error.headers.setdefault("WWW-Authenticate", challenge(error.code))
-            raise
+            raise challenge.invalid("token-size")
+        principal = await self._services.identity.verify_bearer(token, audiences, snapshot, peer)
         self.count(principal)
         return principal
 
@@ -82,13 +83,15 @@ def token_of(request: Request) -> str:
         raise AuthenticationError(
             "A bearer token is needed: send Authorization: Bearer TOKEN, for this control plane's audience.",
             code="credential-required",
-            headers={"WWW-Authenticate": challenge(None)},
+            headers=challenge.challenge(),
         )
     scheme, _, token = fields[0].partition(" ")
     if len(fields) > 1:
         raise AuthenticationError("Send one Authorization header.", code="credential-ambiguous")
-    if scheme.lower() != "bearer" or not token or " " in token:
-        raise AuthenticationError(headers={"WWW-Authenticate": challenge("token-invalid")})
+    if scheme.lower() != "bearer":
+        raise challenge.required("scheme")
+    if not token or " " in token:
+        raise challenge.invalid("token-shape")
     return token
 
 
@@ -96,11 +99,6 @@ def key_of(request: Request) -> str:
     """The API key of a request that brings one, and nothing beside it, in the header that the data path takes it from."""
     fields = request.headers.getlist("x-api-key")
     return fields[0] if len(fields) == 1 and "authorization" not in request.headers else ""
-
-
-def challenge(code: str | None) -> str:
-    """RFC 6750 section 3: no error code when no credential came."""
-    return 'Bearer realm="guardhouse"' + ("" if code in (None, "credential-required") else ', error="invalid_token"')
 
 
 def peer_of(request: Request) -> str:

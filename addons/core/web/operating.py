@@ -1,4 +1,4 @@
-"""Health, readiness, metrics, and loading the policy files again.
+"""Health, readiness, metrics, metadata, and loading the policy files again.
 
 Readiness says no while a request would be refused for a reason of ours, and says what an operator should not forget
 (development mode, a service in observe mode) as long as it is so.
@@ -11,10 +11,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from addons.core.audit import events
 from addons.core.errors import ConfigError
 from addons.core.exchange import Principal
+from addons.core.identity import metadata
 from addons.core.web.access import Access
 from addons.core.web.approvals import Nothing, takes
 from addons.core.web.body import read_json
-from addons.core.web.problems import Invalid, problem_response
+from addons.core.web.problems import Invalid, NotFound, problem_response
 from addons.core.web.reading import principal_field
 from addons.core.web.services import ControlServices
 
@@ -32,6 +33,17 @@ def routes(services: ControlServices, access: Access) -> APIRouter:
         readiness = services.readiness()
         body = {"ready": readiness.is_ready, "problems": list(readiness.problems), "notes": list(readiness.notes)}
         return JSONResponse(body, 200 if readiness.is_ready else 503)
+
+    @router.get(metadata.PATH, summary="Which issuers' tokens count for this control plane (RFC 9728)")
+    async def own_metadata() -> Response:
+        return JSONResponse(metadata.document(services.snapshot()))
+
+    @router.get(metadata.PATH + "/{service}", summary="Which issuers' tokens count for a service behind the gateway (RFC 9728)")
+    async def service_metadata(service: str) -> Response:
+        told = metadata.document(services.snapshot(), service)
+        if told is None:
+            raise NotFound()
+        return JSONResponse(told)
 
     @router.get("/metrics", summary="Counters for Prometheus")
     async def metrics(request: Request) -> Response:

@@ -8,6 +8,7 @@ from addons.core.web.services import Readiness
 from tests import harness
 from tests.parts.control import DIGEST, Bench, bearer, card
 
+METADATA = 'resource_metadata="https://127.0.0.1:8444/.well-known/oauth-protected-resource"'
 GOOD = {"effect": "approve", "digest": DIGEST, "reason": "CHG-4711 agreed in the change board"}
 
 
@@ -82,8 +83,8 @@ async def test_without_a_token_the_challenge_names_no_error(bench):
     async with bench.client() as client:
         answer = await client.get("/v1/approvals")
         wrong = await client.get("/v1/approvals", headers=bearer("nobody"))
-    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer realm="guardhouse"')
-    assert wrong.headers["www-authenticate"] == 'Bearer realm="guardhouse", error="invalid_token"'
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, f'Bearer realm="guardhouse", {METADATA}')
+    assert wrong.headers["www-authenticate"] == f'Bearer realm="guardhouse", error="invalid_token", {METADATA}'
 
 
 async def test_the_list_holds_what_the_viewer_may_see(bench):
@@ -264,7 +265,7 @@ async def test_the_description_names_every_rest_call_and_no_page(bench):
     async with bench.client() as client:
         paths = (await client.get("/openapi.json", headers=bearer("bob"))).json()["paths"]
     assert sorted(paths) == [
-        "/healthz", "/metrics", "/readyz", "/v1/approvals", "/v1/approvals/{approval_id}", "/v1/approvals/{approval_id}/cancel",
+        "/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/{service}", "/healthz", "/metrics", "/readyz", "/v1/approvals", "/v1/approvals/{approval_id}", "/v1/approvals/{approval_id}/cancel",
         "/v1/approvals/{approval_id}/decision", "/v1/approvals/{approval_id}/status", "/v1/export", "/v1/flows/{flow_id}", "/v1/keys",
         "/v1/keys/{key_id}/revoke", "/v1/keys/{key_id}/rotate", "/v1/reload", "/v1/search", "/v1/sessions", "/v1/tree", "/v1/webhooks/{integration}",
     ]  # fmt: skip
