@@ -55,6 +55,7 @@ class BadUpstream:
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []
         self.bodies: list[bytes] = []
+        self.canned: dict[str, list[bytes]] = {}  # further answers, by the last segment of the path
         self.left = threading.Event()  # closed: everything that is silent ends
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = int(self._listener.getsockname()[1])
@@ -96,9 +97,9 @@ class BadUpstream:
             answer = json.dumps({"head": head.decode("latin-1"), "body": body.decode("latin-1")}).encode()
             peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer)
             return
-        for piece in RESETS.get(kind, ANSWERS.get(kind, [GOOD])):
+        for piece in self.canned.get(kind) or RESETS.get(kind, ANSWERS.get(kind, [GOOD])):
             peer.sendall(piece)
-            time.sleep(PAUSE if kind != "interim-17" else 0.005)
+            time.sleep(0.005 if kind in self.canned or kind == "interim-17" else PAUSE)
         if kind in RESETS:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
