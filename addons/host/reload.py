@@ -28,7 +28,13 @@ def CHECKS() -> list[Check]:
 
 
 async def reload(runtime: Runtime) -> Snapshot:
-    """Swap in what the files say now, or raise ConfigError and change nothing."""
+    """Swap in what the files say now, or raise ConfigError and change nothing. One at a time: of two that overlap, the one
+    that read the files earlier could otherwise end later, and the older rules would stay."""
+    async with runtime.reloading:
+        return await _reload(runtime)
+
+
+async def _reload(runtime: Runtime) -> Snapshot:
     old, clock = runtime.snapshot, runtime.clock
     if old is None or clock is None:
         raise GuardhouseError(detail="reload before the start")

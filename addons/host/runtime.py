@@ -5,6 +5,7 @@ them in its `running`; while one of `REQUIRED` is None the guard refuses every r
 is found by import, so a shell that is loaded alone has an empty Runtime and refuses everything.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -50,6 +51,7 @@ class Runtime:
         self.running: set[str] = set()  # names of the shells whose `running` ended normally (the guard notes them)
         self.chain: tuple[str, ...] = ()  # names in the order of stack.py
         self.closers: list[tuple[str, Callable[[], Awaitable[None]]]] = []  # closed last opened first, by host.drain
+        self.reloading = asyncio.Lock()  # host.reload: one at a time, so that an older reading never replaces a newer one
         self.reloaders: list[Callable[[Snapshot], None]] = []  # told of a new Snapshot, after it was swapped in
 
     def missing(self) -> list[str]:
