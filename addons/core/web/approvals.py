@@ -17,6 +17,7 @@ from addons.core.web.services import ControlServices
 
 MAX_WAIT = 30.0  # seconds of a long poll: below the 60 s at which common proxies give up
 MAX_PAGE = 50  # as many as the desk hands out at once
+SCHEMAS = "#/components/schemas/{model}"  # where the description keeps the parts of a body
 State = Literal["pending", "approved", "denied", "expired", "cancelled", "consumed"]
 
 
@@ -105,4 +106,4 @@ def single_headers(request: Request) -> dict[str, str]:
 
 def takes(model: type[Strict]) -> dict[str, object]:
     """The OpenAPI description of a body that `read_json` reads."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema(ref_template=SCHEMAS)}}}}

@@ -7,6 +7,7 @@ browser is sent on (303), so that reloading does not repeat it.
 import asyncio
 import re
 from dataclasses import replace
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter
@@ -146,6 +147,11 @@ def named(card: Card, snapshot: Snapshot) -> Card:
     aliases = {issuer.issuer: issuer.name for issuer in snapshot.gateway.identity.issuers}
     actors = [{**actor, "issuer": aliases.get(actor["issuer"], actor["issuer"])} for actor in card.actors]
     return replace(card, actors=tuple(actors))
+
+
+def api_page(services: ControlServices, pages: Pages, areas: list[dict[str, Any]]) -> Response:
+    """The REST interface, for people. It holds nothing of this site, so it asks nobody to sign in."""
+    return pages.page("api", common(services, None) | {"areas": areas})
 
 
 def problem_page(services: ControlServices, pages: Pages, error: GuardhouseError) -> Response:
