@@ -37,7 +37,11 @@ def http1(port: int, raw: bytes, timeout: float = 5) -> Answer:
     if not lines[0].startswith(b"HTTP/"):
         return Answer(body=data)
     pairs = (line.partition(b": ") for line in lines[1:])
-    return Answer(int(lines[0].split(b" ")[1]), {name.decode().lower(): value.decode() for name, _, value in pairs}, body)
+    return Answer(
+        int(lines[0].split(b" ")[1]),
+        {name.decode("utf-8", "backslashreplace").lower(): value.decode("utf-8", "backslashreplace") for name, _, value in pairs},
+        body,
+    )
 
 
 def _final(data: bytes) -> bytes:

@@ -64,7 +64,7 @@ class Reading:
         """Yield rows as JSON lines, each piece read in a thread."""
         row = first
         while row is not None:
-            yield json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+            yield encoded(row) + b"\n"
             row = await self.answer(lambda: next(rows, None))
 
     async def _event(self, principal: Principal, kind: str, verb: str, query: str, reason: str) -> events.Event:
@@ -75,6 +75,18 @@ class Reading:
             "reason": masked[1].encode("utf-8", "backslashreplace") or None,
         }
         return events.make("Mark", kind, {"verb": verb}, fields)
+
+
+class Recorded(JSONResponse):
+    """What was recorded, whatever that is: no caller makes their own traces unreadable."""
+
+    def render(self, content: Any) -> bytes:
+        return encoded(content)
+
+
+def encoded(content: Any) -> bytes:
+    """JSON in UTF-8. A lone surrogate, which UTF-8 cannot hold, becomes the escape that JSON has for it."""
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
 
 
 def principal_field(principal: Principal) -> bytes:
@@ -96,24 +108,24 @@ def routes(services: ControlServices, access: Access) -> APIRouter:
         request: Request, q: Text = "", limit: Annotated[int, Query(ge=1, le=MAX_HITS)] = 50, before: Annotated[int | None, Query(ge=1)] = None, reason: Reason = ""
     ) -> Response:  # fmt: skip
         await reading.recorded(request, "read", "search", q, reason)
-        return JSONResponse(await reading.answer(lambda: records.page(store, q, limit, before)))
+        return Recorded(await reading.answer(lambda: records.page(store, q, limit, before)))
 
     @router.get("/flows/{flow_id}", summary="One flow, or the flow of one event number, whole")
     async def flow(request: Request, flow_id: str, reason: Reason = "") -> Response:
         if len(flow_id) > 64:
             raise NotFound()
         await reading.recorded(request, "read", "show", flow_id, reason)
-        return JSONResponse(await reading.answer(lambda: records.flow(store, flow_id)))
+        return Recorded(await reading.answer(lambda: records.flow(store, flow_id)))
 
     @router.get("/tree", summary="The task tree of a trace, a session or a flow, with what does not fit")
     async def tree(request: Request, id: Annotated[str, Query(min_length=1, max_length=MAX_ID)], reason: Reason = "") -> Response:
         await reading.recorded(request, "read", "tree", id, reason)
-        return JSONResponse(await reading.answer(lambda: records.tree(store, id)))
+        return Recorded(await reading.answer(lambda: records.tree(store, id)))
 
     @router.get("/sessions", summary="Sessions: who, why, from when to when, how much")
     async def sessions(request: Request, q: Text = "", reason: Reason = "") -> Response:
         await reading.recorded(request, "read", "sessions", q, reason)
-        return JSONResponse({"sessions": await reading.answer(lambda: records.sessions(store, q))})
+        return Recorded({"sessions": await reading.answer(lambda: records.sessions(store, q))})
 
     @router.get("/export", summary="Everything a query finds, as JSON lines")
     async def export(request: Request, q: Text = "", format: Literal["jsonl", "flows"] = "jsonl", reason: Reason = "") -> Response:

@@ -50,7 +50,7 @@ class Site:
         length = f"Content-Length: {len(body)}\r\n" if body else ""
         head = self.head.replace("hostile.", f"{service}.", 1)
         return raw_client.http1(
-            self.port, f"{method} {path} HTTP/1.1\r\n{head}{more}{length}Connection: close\r\n\r\n".encode() + body, timeout=20
+            self.port, f"{method} {path} HTTP/1.1\r\n{head}{more}{length}Connection: close\r\n\r\n".encode("latin-1") + body, timeout=20
         )
 
 
