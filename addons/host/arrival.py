@@ -6,6 +6,7 @@ answer that has no end, a WebSocket, a raw relay after 101. Refusing is a legal 
 
 import hashlib
 import hmac
+import re
 from typing import Any
 
 from mitmproxy import http
@@ -16,6 +17,7 @@ from addons.host import gate
 from addons.host.runtime import Runtime
 
 ENDLESS_MEDIA = ("text/event-stream", "application/grpc", "multipart/x-mixed-replace")
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 VERSIONS = ("HTTP/1.0", "HTTP/1.1", "HTTP/2.0")
 NO_STREAMS = "The upstream answers with a stream, which Guardhouse does not carry yet. Ask for a finite answer."
 NO_UPGRADE = "The upstream wants to change the protocol, which Guardhouse does not carry yet."
@@ -34,6 +36,7 @@ class Arrival:
         assert flow.response is not None
         if problem := unreadable(flow.response):
             raise UpstreamError(detail=problem)
+        strip_foreign(flow.response)
         if flow.response.status_code == 101:
             raise GuardhouseError(NO_UPGRADE, code="not-supported", detail="101 from the upstream")
         if is_endless(flow):
@@ -65,10 +68,26 @@ def unreadable(response: http.Response) -> str | None:
     """Say why two readers may read this answer differently. mitmproxy passes on any version, and any transfer coding with its bytes as they are."""
     if response.http_version not in VERSIONS:
         return "the answer is of an unknown version of HTTP"
+    if not 200 <= response.status_code <= 599 and response.status_code != 101:
+        return "the answer's status is no final one"
+    for name, value in response.headers.fields:
+        if not _TOKEN.fullmatch(name) or any((byte < 0x20 and byte != 0x09) or byte == 0x7F for byte in value):
+            return "a header of the answer holds a control byte, or is none"
     codings = response.headers.get_all("transfer-encoding")
     if codings and [one.strip().lower() for one in codings] != ["chunked"]:
         return "the answer has a transfer coding other than chunked"
     return None
+
+
+def strip_foreign(response: http.Response) -> None:
+    """Take away what is not the upstream's to say: our own headers, and orders to whoever stands behind us (`Connection` may
+    name any header, `Cache-Control: private` too, and it would be dropped there). `Connection: close` is for mitmproxy."""
+    ours = [name for name in response.headers if name.lower().startswith("guardhouse-")]
+    for name in (*dict.fromkeys(ours), "Proxy-Connection", "Keep-Alive"):
+        response.headers.pop(name, None)
+    tokens = {token.strip().lower() for value in response.headers.get_all("connection") for token in value.split(",")}
+    if tokens:
+        response.headers["Connection"] = "close" if "close" in tokens else "keep-alive"
 
 
 def is_endless(flow: http.HTTPFlow) -> bool:
