@@ -1,7 +1,8 @@
 """Arrival: the door in. No answer reaches a client that owed a mask and has no receipt for it.
 
-Stands right after `masking.Apply` and mirrors departure. Here, too, ends what this gateway does not carry yet: an
-answer that has no end, a WebSocket, a raw relay after 101. Refusing is a legal implementation; letting through is not.
+Stands right after `masking.Apply` and mirrors departure. An answer without an end passes only through the StreamGuard that Apply
+made for it. Here, too, ends what this gateway does not carry yet: a WebSocket, a raw relay after 101. Refusing is a legal
+implementation; letting through is not.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from addons.host.runtime import Runtime
 ENDLESS_MEDIA = ("text/event-stream", "application/grpc", "multipart/x-mixed-replace")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 VERSIONS = ("HTTP/1.0", "HTTP/1.1", "HTTP/2.0")
-NO_STREAMS = "The upstream answers with a stream, which Guardhouse does not carry yet. Ask for a finite answer."
+NO_STREAMS = "The upstream answers with a stream that Guardhouse cannot mask. Ask for a finite answer."
 NO_UPGRADE = "The upstream wants to change the protocol, which Guardhouse does not carry yet."
 
 
@@ -39,19 +40,22 @@ class Arrival:
         strip_foreign(flow.response)
         if flow.response.status_code == 101:
             raise GuardhouseError(NO_UPGRADE, code="not-supported", detail="101 from the upstream")
-        if is_endless(flow):
-            raise GuardhouseError(NO_STREAMS, code="not-supported", detail="an answer without an end")
-        if flow.response.stream:
-            raise GuardhouseError(detail="response streaming was turned on")
+        stream = gate.of(flow).stream
+        if flow.response.stream and flow.response.stream is not stream:
+            raise MaskingError(code="masking-missing", detail="response streaming was turned on")
+        if not flow.response.stream and is_endless(flow):
+            raise MaskingError(NO_STREAMS, code="masking-missing", detail="an answer without an end, and nothing masks it")
 
     def response(self, flow: http.HTTPFlow) -> None:
         door = require_departed(flow)
         assert flow.response is not None
-        if flow.response.raw_content is None:
+        is_stream = door.stream is not None and door.stream.is_whole and flow.response.stream is door.stream
+        if flow.response.raw_content is None and not is_stream:
             raise MaskingError(code="masking-missing", detail="the answer has no body to look at")
         if not door.receipt:
             raise MaskingError(code="masking-missing", detail="no receipt from masking.Apply")
-        drop_trailers(flow)
+        if not is_stream or flow.client_conn.alpn != b"h2":
+            drop_trailers(flow)
 
 
 def require_departed(flow: http.HTTPFlow) -> gate.Gate:
@@ -98,12 +102,17 @@ def is_endless(flow: http.HTTPFlow) -> bool:
         return True
     if "stream=watch" in flow.response.headers.get("content-type", "").replace(" ", "").lower():
         return True
+    return asks_for_stream(flow) and "content-length" not in flow.response.headers
+
+
+def asks_for_stream(flow: http.HTTPFlow) -> bool:
+    """True when the request asks for an answer without an end (a Kubernetes watch, a log that is followed)."""
     asked = {name.lower(): value.lower() for name, value in flow.request.query.items(multi=True)}
-    return any(asked.get(name) in ("true", "1") for name in ("watch", "follow")) and "content-length" not in flow.response.headers
+    return any(asked.get(name) in ("true", "1") for name in ("watch", "follow"))
 
 
 def drop_trailers(flow: http.HTTPFlow) -> None:
-    """No trailer goes to a client yet (what needs them, gRPC, is a stream): their names go into the record instead."""
+    """No trailer goes to a client behind a whole answer, or over HTTP/1: their names go into the record instead."""
     assert flow.response is not None
     if not flow.response.trailers:
         return

@@ -11,6 +11,7 @@ What no guard can catch, a step that is missing, is caught by `host.departure`.
 import asyncio
 import inspect
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -44,6 +45,7 @@ CONNECTION_HOOKS = frozenset({
 })  # fmt: skip
 TRAFFIC_HOOKS = FLOW_HOOKS | CONNECTION_HOOKS
 LIFECYCLE_HOOKS = ("load", "configure", "running", "done")
+TIMED = frozenset({"guardhouse-prepare.request", "guardhouse-apply.response"})  # masking
 DEADLINE = 30.0  # seconds, until a Snapshot says otherwise (limits.hook_deadline)
 AUDIT_FAILURES = 20  # refusals in a row because nothing could be recorded; then the process ends and a supervisor takes over
 
@@ -59,13 +61,30 @@ class Guarded:
         self.records = self.name in ("guardhouse-intent", "guardhouse-outcome")
         self.no_deadline = bool(getattr(addon, "no_deadline", False))
         for hook in hooks_of(addon):
-            setattr(self, hook, self._closed(hook, getattr(addon, hook)))
+            setattr(self, hook, self._closed(hook, self._timed(hook, getattr(addon, hook))))
         for hook in LIFECYCLE_HOOKS:
             if hasattr(addon, hook) and hook != "running":
                 setattr(self, hook, getattr(addon, hook))
         self.running = self._noted(getattr(addon, "running", None))
         if not self.runtime.chain:
             self._refuse_alone()
+
+    def _timed(self, hook: str, step: Callable[..., Any]) -> Callable[..., Any]:
+        """The step, its time noted, where somebody will ask for it; timing every step would cost each request."""
+        name, runtime = f"{self.name}.{hook}", self.runtime
+        if name not in TIMED:
+            return step
+
+        async def timed(flow: mitmflow.Flow) -> None:
+            began = time.perf_counter()
+            try:
+                result = step(flow)
+                if result is not None and inspect.isawaitable(result):
+                    await result
+            finally:
+                runtime.meters.step(name, time.perf_counter() - began)
+
+        return timed
 
     def _refuse_alone(self) -> None:
         """A shell that is loaded alone has no chain beside it: it refuses everything, also what none of its hooks sees."""
@@ -81,10 +100,13 @@ class Guarded:
         """Return `running` so that `listeners` learns whether it ended normally."""
 
         async def started() -> None:
-            if running is not None:
-                result = running()
+            try:
+                result = running() if running is not None else None
                 if inspect.isawaitable(result):
                     await result
+            except GuardhouseError as error:
+                logger.error("%s did not start: %s", self.name, error.detail or error)  # the operator is the auditor of a start
+                raise
             self.runtime.running.add(self.name)
 
         return started

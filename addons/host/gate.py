@@ -6,12 +6,16 @@ forged by a file that is replayed; this cannot, because it lives beside the flow
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from mitmproxy import flow as mitmflow
 
 from addons.core.config.model import Snapshot
 from addons.core.errors import GuardhouseError
+
+if TYPE_CHECKING:
+    from addons.host.streams import StreamGuard
 
 
 @dataclass(slots=True)
@@ -30,6 +34,7 @@ class Gate:
     gone: bool = False  # the client left or reset its stream: nothing may be sent for it any more
     receipt: bool = False  # masking.Apply has seen the whole answer
     received: Mapping[str, str | int] | None = None  # HMAC and length of the raw answer, before masking
+    stream: "StreamGuard | None" = None  # what the answer passes through, when it passes as a stream (made by masking.Apply)
     terminal: bool = False  # audit has written the one terminal event
     refusal: GuardhouseError | None = None  # what we answered, if we did
 

@@ -9,6 +9,7 @@ import logging
 import re
 import sys
 import time
+import warnings
 from typing import TextIO
 
 from mitmproxy import log
@@ -120,4 +121,6 @@ def install(runtime: Runtime) -> LogHook:
     hook = LogHook(runtime)
     root.addHandler(hook)
     logging.getLogger("uvicorn.access").propagate = False
+    warnings.filterwarnings("ignore", message="SOCKS support in urllib3")  # a library of presidio's loads it and never uses it
+    logging.captureWarnings(True)
     return hook

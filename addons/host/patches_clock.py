@@ -31,6 +31,18 @@ class TimedOut(HttpEvent):
 
     flow: http.HTTPFlow
 
+    def strike(self, stream: Any) -> Any:
+        """What becomes of the stream."""
+        yield from _time_out(stream)
+
+
+@dataclass
+class Cut(TimedOut):
+    """A streamed answer must not go on: both sides learn that it is broken, whatever they got."""
+
+    def strike(self, stream: Any) -> Any:
+        yield from _cut(stream)
+
 
 class UpstreamClock(Patch):
     reason = "an upstream that never answers holds its caller for hours"
@@ -44,7 +56,7 @@ class UpstreamClock(Patch):
             return _to_stream(self, event) if isinstance(event, TimedOut) else stock_layer(self, event)
 
         def stream_event(self: Any, event: Any) -> Any:
-            return _time_out(self) if isinstance(event, TimedOut) else stock_stream(self, event)
+            return event.strike(self) if isinstance(event, TimedOut) else stock_stream(self, event)
 
         replace(layer.HttpLayer, "_handle_event", layer_event)
         replace(layer.HttpStream, "_handle_event", stream_event)
@@ -64,6 +76,17 @@ def _time_out(self: Any) -> Any:
     yield from answer_instead_of_upstream(self)
 
 
+def _cut(self: Any) -> Any:
+    if not self.flow.live:
+        return
+    self.client_state = self.server_state = self.state_errored
+    yield layer.HttpErrorHook(self.flow)
+    self.flow.live = False
+    yield layer.SendHttp(layer.RequestProtocolError(self.stream_id, "cut", layer.ErrorCode.CANCEL), self.context.server)
+    yield layer.SendHttp(layer.ResponseProtocolError(self.stream_id, "cut", layer.ErrorCode.KILL), self.context.client)
+    yield layer.DropStream(self.stream_id)
+
+
 def start(flow: http.HTTPFlow, service: Service) -> None:
     """Start the clock of a flow that was let out."""
     asyncio.get_running_loop().call_later(service.response_timeout, _strike, flow)
@@ -72,10 +95,18 @@ def start(flow: http.HTTPFlow, service: Service) -> None:
 def _strike(flow: http.HTTPFlow) -> None:
     if not flow.live or settled(flow):
         return
-    handler = ctx.master.addons.get("proxyserver").connections.get(flow.client_conn.id)
-    if handler is not None:
-        _TASKS.add(task := asyncio.ensure_future(handler.server_event(TimedOut(0, flow))))
-        task.add_done_callback(_TASKS.discard)
+    inject(TimedOut(0, flow))
+
+
+def inject(event: TimedOut) -> bool:
+    """Hand an event of ours to the connection of its flow. False when there is none any more."""
+    proxyserver = ctx.master.addons.get("proxyserver") if hasattr(ctx, "master") else None
+    handler = proxyserver.connections.get(event.flow.client_conn.id) if proxyserver is not None else None
+    if handler is None:
+        return False
+    _TASKS.add(task := asyncio.ensure_future(handler.server_event(event)))
+    task.add_done_callback(_TASKS.discard)
+    return True
 
 
 def watch_dial(data: server_hooks.ServerConnectionHookData, service: Service) -> None:

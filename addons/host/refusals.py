@@ -16,10 +16,11 @@ from mitmproxy import flow as mitmflow
 
 from addons.core import exchange
 from addons.core.errors import GuardhouseError, Problem, UpstreamError, problem_of
-from addons.host import gate
+from addons.host import gate, rpc_refusals
 
 logger = logging.getLogger(__name__)
 
+WITHHELD = "The upstream answered, but the answer could not be handled safely, so it was withheld. What you asked may have been done."
 EXIT_CODE = 70  # EX_SOFTWARE: a supervisor restarts us
 
 _SETTLED: WeakSet[mitmflow.Flow] = WeakSet()
@@ -52,9 +53,12 @@ def answer(flow: http.HTTPFlow, response: http.Response) -> None:
 
 
 def answer_of(flow: http.HTTPFlow, error: GuardhouseError) -> http.Response:
-    """Return the refusal as the caller reads it: a page for a browser, problem+json (RFC 9457) for everybody else."""
+    """Return the refusal as the caller reads it: an error of JSON-RPC for an MCP client, a page for a browser, problem+json (RFC 9457) for everybody else."""
     record = flow.metadata.get(exchange.KEY)
     problem = problem_of(error, record.get("id", "") if isinstance(record, dict) else "")
+    rpc = rpc_refusals.answer_of(flow, record, problem) if isinstance(record, dict) else None
+    if rpc is not None:
+        return rpc
     if prefers_html(flow.request.headers.get("accept", "")):
         return http.Response.make(problem.status, page_of(problem), {**problem.headers, "Content-Type": "text/html; charset=utf-8"})
     body = (json.dumps(problem.body, ensure_ascii=False) + "\n").encode()
@@ -100,17 +104,30 @@ def refuse_at(hook: str, flow: mitmflow.Flow, error: GuardhouseError) -> None:
 
 
 def _refuse_http(hook: str, flow: http.HTTPFlow, error: GuardhouseError) -> None:
+    door = gate.find(flow)
+    if hook == "response" and door is not None and door.stream is not None and door.stream.has_begun:
+        door.stream.cut(error)  # its head has left: nothing can take its place any more
+        return
     if hook.startswith("websocket"):
         if flow.websocket is not None and flow.websocket.messages:
             flow.websocket.messages[-1].drop()
         abort_client(flow.client_conn)
     elif hook in ("responseheaders", "response"):
         if not (settled(flow) and flow.response is not None):  # our own answer stays; what fails then is only the recording of it
-            refuse(flow, error if error.status >= 500 else UpstreamError(detail=f"{error.code}: {error.detail}"))
+            refuse(flow, withheld(error))
         elif error.code == "audit-unavailable":
             refuse(flow, error)
     elif hook != "error":
         refuse(flow, error)
+
+
+def withheld(error: GuardhouseError) -> GuardhouseError:
+    """The refusal for an answer: never the caller's fault, and never "try again", for the upstream has acted."""
+    if error.status < 500:
+        return UpstreamError(detail=f"{error.code}: {error.detail}")
+    if error.code == GuardhouseError.default_code:
+        return GuardhouseError(WITHHELD, status=502, detail=error.detail)
+    return error
 
 
 def close_connection(hook: str, args: tuple[Any, ...]) -> None:

@@ -16,6 +16,7 @@ from OpenSSL import SSL
 from addons.core.clock import Clock
 from addons.core.config.model import Snapshot
 from addons.core.exchange import Redactor
+from addons.core.web.meters import Meters
 from addons.host import gate
 
 if TYPE_CHECKING:  # the areas' own types; the slots stay None until an area fills them
@@ -43,6 +44,7 @@ class Runtime:
         self.store: AuditLog | None = None  # audit.Intent
         self.holds: Desk | None = None  # approval
         self.tls_contexts: dict[str, SSL.Context] = {}  # hardening: by name of the listener
+        self.meters = Meters()  # the guard times steps, control lets it follow the log and shows it
         self.draining = False  # host.drain
         self.audit_failures = 0  # the guard: refusals in a row because nothing could be recorded
         self.loop_lag = 0.0  # watchdog: seconds by which the event loop was late, last measured

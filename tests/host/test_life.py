@@ -126,7 +126,15 @@ REFUSED = {
 }
 
 
-ALONE = ("allow_hosts", "tls_version_client_min", "mode", "certs", "server_replay", "client_replay", "rfile")  # mitmproxy itself looks at these first
+ALONE = (
+    "allow_hosts",
+    "tls_version_client_min",
+    "mode",
+    "certs",
+    "server_replay",
+    "client_replay",
+    "rfile",
+)  # mitmproxy itself looks at these first
 
 
 def arguments_of(tmp_path: Path, names: list[str]) -> list[str]:

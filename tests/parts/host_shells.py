@@ -166,6 +166,9 @@ class PlainRedactor:
     def redact(self, data: bytes, media_type: str | None, service: str | None) -> Redacted:
         return Redacted(b"(masked)")
 
+    def is_quick(self, data: bytes, media_type: str | None, service: str | None) -> bool:
+        return True
+
     def redact_text(self, text: str, service: str | None) -> str:
         return "(masked)"
 
