@@ -16,8 +16,12 @@ from addons.core.audit import blobs
 from addons.core.audit.events import Event, json_field, make
 from addons.core.errors import CODES, GuardhouseError
 from addons.core.exchange import Exchange, Redacted, Redactor
+from addons.core.wire.field_names import stored_name
 
 WITHHELD = "<withheld>"
+METHODS = frozenset(
+    {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT"}
+)  # any other may be a value: a core cannot be erased
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "dpop"})
 REQUEST_LEVELS = frozenset({"Request", "RequestResponse"})
 
@@ -125,7 +129,7 @@ def core_of(record: Exchange, method: str) -> dict[str, Any]:
         "parent": trace.parent_id if trace else None,
         "service": record.service,
         "protocol": operation.protocol if operation else "http",
-        "verb": _word(operation.verb if operation else method),
+        "verb": _word(operation.verb) if operation else method if method in METHODS else "unknown",
         "access": sorted(str(a) for a in operation.access) if operation else None,
         "effect": str(decision.effect) if decision else None,
         "rules": list(decision.rules) if decision else None,
@@ -154,7 +158,7 @@ def request_fields(record: Exchange, seen: Seen, storage: Storage) -> dict[str, 
         "upstream": json_field(seen.upstream) if seen.upstream else None,
         "query": storage.text(seen.request.query).encode("utf-8", "backslashreplace") if seen.request.query else None,
         "operation": _operation(record, storage),
-        "request.headers": storage.json(_headers(seen.request)),
+        "request.headers": storage.json(_headers(seen.request, storage)),
     }
     if level_of(record) in REQUEST_LEVELS:
         fields["request.body"], facts = storage.body(seen.request)
@@ -172,7 +176,7 @@ def response_fields(record: Exchange, seen: Seen, storage: Storage) -> dict[str,
     }
     if seen.response is None:
         return fields
-    fields["response.headers"] = storage.json(_headers(seen.response))
+    fields["response.headers"] = storage.json(_headers(seen.response, storage))
     body, facts = storage.body(seen.response)
     fields["response.digest"] = json_field(facts)
     if level_of(record) == "RequestResponse":
@@ -240,10 +244,11 @@ def _operation(record: Exchange, storage: Storage) -> bytes | None:
     return storage.json(told)
 
 
-def _headers(message: Message) -> dict[str, list[str]]:
+def _headers(message: Message, storage: Storage) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for name, value in message.headers:
-        name = name.lower()
+    for sent, value in message.headers:
+        shown = stored_name(sent, storage.text)
+        name = sent.lower() if shown == sent else shown
         found.setdefault(name, []).append(WITHHELD if name in SECRET_HEADERS else value)
     return found
 

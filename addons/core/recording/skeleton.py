@@ -13,6 +13,8 @@ from typing import Any
 
 import zstandard
 
+from addons.core.wire.field_names import stored_name
+
 FORMAT = 1
 LEVEL = 3
 MAX_SIZE = 1 << 20  # a skeleton is about 0.8 KB; a larger one did not come from us
@@ -115,8 +117,8 @@ def _masked(pair: tuple[bytes, bytes], mask: Callable[[str], str]) -> list[bytes
     try:
         ((shown, masked),) = json.loads(mask(json.dumps({name: value}))).items()
     except ValueError:
-        return [pair[0], b"[withheld]"]
-    return [shown.encode("utf-8", "surrogateescape"), str(masked).encode("utf-8", "surrogateescape")]
+        return [stored_name(name, mask).encode("utf-8", "surrogateescape"), b"[withheld]"]
+    return [stored_name(shown, mask).encode("utf-8", "surrogateescape"), str(masked).encode("utf-8", "surrogateescape")]
 
 
 def _mask_bytes(value: bytes, mask: Callable[[str], str]) -> bytes:
