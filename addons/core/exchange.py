@@ -174,6 +174,9 @@ class Redactor(Protocol):
     def redact_text(self, text: str, service: str | None) -> str:
         """Mask a line of hostile text: a path, header value, error text or log line."""
 
+    def is_quick(self, data: bytes, media_type: str | None, service: str | None) -> bool:
+        """Whether `redact` may be asked for this in the event loop; else it belongs into a thread."""
+
 
 @dataclass(frozen=True, slots=True)
 class Redacted:

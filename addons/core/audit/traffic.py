@@ -2,7 +2,7 @@
 
 Everything a caller or an upstream chose goes through the Redactor before it is in an event, also in the answer that
 masking has already changed: what may be shown to one principal need not be kept. What the Redactor cannot mask it
-withholds, and the event says so (`masking_complete: false`).
+withholds, and the event says so (`masking_complete: false`). `is_quick` says when no thread is needed.
 """
 
 import hashlib
@@ -17,12 +17,14 @@ from addons.core.audit.events import Event, json_field, make
 from addons.core.errors import CODES, GuardhouseError
 from addons.core.exchange import Exchange, Redacted, Redactor
 from addons.core.wire.field_names import stored_name
+from addons.core.wire.plain_fields import is_plain
 
 WITHHELD = "<withheld>"
 METHODS = frozenset(
     {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT"}
 )  # any other may be a value: a core cannot be erased
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "dpop"})
+QUICK = 4 << 10  # characters of heads, the two of a browser's exchange: all that is cold in them takes a few milliseconds
 REQUEST_LEVELS = frozenset({"Request", "RequestResponse"})
 
 
@@ -80,6 +82,15 @@ class Storage:
         """A masked structure."""
         return self._kept(self.redactor.redact(json_field(value), "application/json", self.service))
 
+    def headers(self, message: Message) -> bytes:
+        """The masked fields of a head. What is new with every message and holds nothing is set aside, so that the rest is masked once."""
+        found = _headers(message, self)
+        aside = {name: values for name, values in found.items() if all(is_plain(name, value) for value in values)}
+        masked = self.json({name: values for name, values in found.items() if name not in aside})
+        if not aside or masked[:1] != b"{":
+            return masked
+        return json_field({**json.loads(masked), **aside})
+
     def body(self, message: Message) -> tuple[bytes | None, dict[str, Any]]:
         """A masked body as it is kept, and what its whole was."""
         if message.body is None:
@@ -93,6 +104,17 @@ class Storage:
     def _kept(self, redacted: Redacted) -> bytes:
         self.complete = self.complete and redacted.complete
         return redacted.body
+
+
+def is_quick(seen: Seen, redactor: Redactor, service: str | None) -> bool:
+    """Whether the events of this flow may be built in the event loop: its heads are small, and its bodies are small or were masked lately."""
+    messages = [seen.request] if seen.response is None else [seen.request, seen.response]
+    if (
+        sum(len(name) + len(value) for one in messages for name, value in one.headers) + len(seen.request.path) + len(seen.request.query)
+        > QUICK
+    ):
+        return False
+    return all(redactor.is_quick(one.body or b"", one.media_type, service) for one in messages)
 
 
 def intent(record: Exchange, seen: Seen, redactor: Redactor, cap: int) -> Event:
@@ -158,7 +180,7 @@ def request_fields(record: Exchange, seen: Seen, storage: Storage) -> dict[str, 
         "upstream": json_field(seen.upstream) if seen.upstream else None,
         "query": storage.text(seen.request.query).encode("utf-8", "backslashreplace") if seen.request.query else None,
         "operation": _operation(record, storage),
-        "request.headers": storage.json(_headers(seen.request, storage)),
+        "request.headers": storage.headers(seen.request),
     }
     if level_of(record) in REQUEST_LEVELS:
         fields["request.body"], facts = storage.body(seen.request)
@@ -176,7 +198,7 @@ def response_fields(record: Exchange, seen: Seen, storage: Storage) -> dict[str,
     }
     if seen.response is None:
         return fields
-    fields["response.headers"] = storage.json(_headers(seen.response, storage))
+    fields["response.headers"] = storage.headers(seen.response)
     body, facts = storage.body(seen.response)
     fields["response.digest"] = json_field(facts)
     if level_of(record) == "RequestResponse":

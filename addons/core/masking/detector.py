@@ -78,6 +78,11 @@ class Detector:
     def is_loaded(self) -> bool:
         return self._recognizers is not None
 
+    @property
+    def identity(self) -> str:
+        """How it is configured: part of the key of everything that is remembered of its verdicts."""
+        return self._identity
+
     def load(self, nlp_engine: Any, home: str, regions: Iterable[str]) -> None:
         """Import presidio and warm it up; again after a reload that names another engine or other regions."""
         from addons.core.masking import recognizers

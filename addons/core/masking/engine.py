@@ -14,9 +14,11 @@ from addons.core.clock import Clock
 from addons.core.config.model import Masking, Snapshot
 from addons.core.errors import GuardhouseError, MaskingError, Unmaskable
 from addons.core.masking.answer import Answer, MaskedAnswer, Terms, mask_answer
+from addons.core.masking.answer_key import parts_of, put_date_back, set_date_aside, size_of
 from addons.core.masking.body_mask import BodyMasker
 from addons.core.masking.detector import Detector
 from addons.core.masking.json_walk import JsonMasker
+from addons.core.masking.kept import Kept
 from addons.core.masking.leaf_mask import Site, Tools
 from addons.core.masking.pseudonym import Place
 from addons.core.masking.receipt import Masked, Tally, masked
@@ -40,6 +42,7 @@ class MaskEngine:
         self.detector = detector or Detector()
         self.transformer = Transformer(keys.derive("masking"))
         self._clock = clock
+        self._answers: Kept[MaskedAnswer] = Kept()
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="guardhouse-masking")
         self._warm = threading.Event()
         self._failures = 0
@@ -100,9 +103,16 @@ class MaskEngine:
         return result
 
     async def mask_answer(self, answer: Answer, terms: Terms) -> MaskedAnswer:
-        """Mask a whole answer. Raises Unmaskable for `block` and for whatever goes wrong."""
-        size = len(answer.body)
-        return await self.run(lambda: mask_answer(answer, terms, self.detector, self.transformer, self.budget(terms.limits.time)), size)
+        """Mask a whole answer, or remember what came of the same one. Raises Unmaskable for `block` and for whatever goes wrong."""
+        plain, date = set_date_aside(answer)
+        rules = terms.view or terms.limits
+        key = self._answers.key(parts_of(plain, terms, self.detector.identity), plain.body)
+        made = self._answers.get(key, rules)
+        if made is None:
+            budget = self.budget(terms.limits.time)
+            made = await self.run(lambda: mask_answer(plain, terms, self.detector, self.transformer, budget), len(plain.body))
+            self._answers.put(key, rules, made, size_of(made))
+        return put_date_back(made, date)
 
     def mask_body(self, body: bytes, content_type: str | None, view: MaskView, place: Place, tally: Tally | None = None) -> Masked:
         """Mask a decoded body in the calling thread. Raises Unmaskable, or whatever the detector raises."""

@@ -8,12 +8,14 @@ skeleton is a committed field of the terminal event: editing it is seen by `veri
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import zstandard
 
 from addons.core.wire.field_names import stored_name
+from addons.core.wire.plain_fields import is_plain
 
 FORMAT = 1
 LEVEL = 3
@@ -29,6 +31,8 @@ FRAMING_HEADERS = frozenset(
 CONNECTION_PARTS = frozenset(
     {"peername", "sockname", "address", "id", "timestamp_start", "timestamp_end", "tls", "sni", "transport_protocol"}
 )
+
+_LOCAL = threading.local()
 
 
 class SkeletonError(ValueError):
@@ -49,7 +53,7 @@ def strip(state: Mapping[str, Any], mask: Callable[[str], str]) -> bytes:
         "response": None if state["response"] is None else _message(state["response"], mask),
     }
     text = json.dumps(_to_plain(kept), sort_keys=True, separators=(",", ":"))
-    return zstandard.ZstdCompressor(level=LEVEL).compress(text.encode("ascii"))
+    return _compressor().compress(text.encode("ascii"))
 
 
 def inflate(skeleton: bytes, request_body: bytes, response_body: bytes | None) -> dict[str, Any]:
@@ -99,8 +103,8 @@ def _connection(part: Mapping[str, Any]) -> dict[str, Any]:
 
 def _message(part: Mapping[str, Any], mask: Callable[[str], str]) -> dict[str, Any]:
     kept = {name: value for name, value in part.items() if name not in ("content", "headers", "trailers", "path", "reason")}
-    kept["headers"] = [_masked(pair, mask) for pair in part["headers"] if _kept(pair)]
-    kept["trailers"] = None if part["trailers"] is None else [_masked(pair, mask) for pair in part["trailers"] if _kept(pair)]
+    kept["headers"] = _fields(part["headers"], mask)
+    kept["trailers"] = None if part["trailers"] is None else _fields(part["trailers"], mask)
     for name in ("path", "reason"):
         if name in part:
             kept[name] = _mask_bytes(part[name], mask)
@@ -111,14 +115,41 @@ def _kept(pair: tuple[bytes, bytes]) -> bool:
     return pair[0].decode("latin-1").lower() not in SECRET_HEADERS
 
 
-def _masked(pair: tuple[bytes, bytes], mask: Callable[[str], str]) -> list[bytes]:
-    """A header field is masked as an object of one member, so that its name tells: `X-Api-Token` may hold any word."""
-    name, value = (part.decode("utf-8", "surrogateescape") for part in pair)
+def _fields(pairs: Iterable[tuple[bytes, bytes]], mask: Callable[[str], str]) -> list[list[bytes]]:
+    """A header field is masked as an object of one member, so that its name tells: `X-Api-Token` may hold any word.
+
+    All of a head are masked in one text, an object on each line: lines are judged one by one, and the same head comes again.
+    """
+    found = [[name, value] for name, value in pairs if _kept((name, value))]
+    told = [pair for pair in found if not is_plain(pair[0].decode("latin-1").lower(), pair[1].decode("latin-1"))]
+    lines = [json.dumps({_text(name): _text(value)}) for name, value in told]
+    shown = mask("\n".join(lines)).split("\n") if lines else []
+    if len(shown) != len(told):
+        shown = [""] * len(told)
+    for pair, line in zip(told, shown, strict=True):
+        pair[:] = _shown(pair[0], line, mask)
+    return found
+
+
+def _shown(name: bytes, line: str, mask: Callable[[str], str]) -> list[bytes]:
     try:
-        ((shown, masked),) = json.loads(mask(json.dumps({name: value}))).items()
-    except ValueError:
-        return [stored_name(name, mask).encode("utf-8", "surrogateescape"), b"[withheld]"]
-    return [stored_name(shown, mask).encode("utf-8", "surrogateescape"), str(masked).encode("utf-8", "surrogateescape")]
+        ((shown, masked),) = json.loads(line).items()
+    except (ValueError, AttributeError):
+        return [stored_name(_text(name), mask).encode("utf-8", "surrogateescape"), b"[withheld]"]
+    shown = stored_name(shown, mask)
+    return [shown.encode("utf-8", "surrogateescape"), str(masked).encode("utf-8", "surrogateescape")]
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _compressor() -> zstandard.ZstdCompressor:
+    """One for each thread: making it costs more than a skeleton, and two threads must not share it."""
+    made: zstandard.ZstdCompressor | None = getattr(_LOCAL, "compressor", None)
+    if made is None:
+        made = _LOCAL.compressor = zstandard.ZstdCompressor(level=LEVEL)
+    return made
 
 
 def _mask_bytes(value: bytes, mask: Callable[[str], str]) -> bytes:
