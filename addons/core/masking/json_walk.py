@@ -8,6 +8,8 @@ Decisions are made when the whole document has been read, never leaf by leaf: `{
 and `{"data": {...}, "kind": "Secret"}` put the telling field last.
 """
 
+from decimal import Decimal, InvalidOperation
+
 from addons.core.errors import Unmaskable
 from addons.core.masking import key_words
 from addons.core.masking.detector import CARD_WORDS, is_harmless
@@ -21,6 +23,7 @@ NUMBER_KEYS = frozenset({("number",), ("no",), ("num",), ("nr",)})
 SECRET_KINDS = frozenset({"secret", "secretlist"})
 SECRET_FIELDS = frozenset({"data", "stringData"})
 MAX_LEARNED = 4096  # keys; most documents have a few dozen
+MOST_DIGITS = 40  # of a number that is looked at: no card, account or phone has more
 
 
 class JsonMasker:
@@ -175,7 +178,7 @@ def looks_like_value(key: str) -> bool:
 
 def tells_number(info_type: str, text: str) -> bool:
     """Which families mask a bare number: secrets and national ids any, phones and cards by their length and checksum."""
-    digits = text.lstrip("-")
+    digits = digits_of(text)
     if info_type == "CREDIT_CARD":
         return digits.isdigit() and 13 <= len(digits) <= 19 and luhn(digits)
     if info_type in ("PHONE_NUMBER", "IBAN_CODE"):
@@ -183,6 +186,19 @@ def tells_number(info_type: str, text: str) -> bool:
     if info_type == "US_SSN":
         return digits.isdigit() and len(digits) >= 7
     return info_type == "SECRET"
+
+
+def digits_of(text: str) -> str:
+    """The digits of a JSON number as its reader has them: `4.1e15` and `4100000000000000.0` are one number. Empty: no whole one."""
+    if text.lstrip("-").isdigit():
+        return text.lstrip("-")
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return ""
+    if not number.is_finite() or number.adjusted() > MOST_DIGITS or number != number.to_integral_value():
+        return ""
+    return str(abs(int(number)))
 
 
 def luhn(digits: str) -> bool:
