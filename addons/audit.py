@@ -3,10 +3,10 @@
 `Intent` stands after everything that decides, and before everything that waits or sends: without its durable event
 nothing leaves. `Outcome` stands behind masking and arrival, sees flows however they ended, and writes exactly one
 terminal event for each; an answer whose end cannot be written becomes 503. What the events hold is built in
-`addons.core.audit.traffic`, in a thread; this module only says what mitmproxy saw. Loaded alone it refuses everything.
+`addons.core.audit.traffic`, large ones in a thread; this module only says what mitmproxy saw. Loaded alone it refuses everything.
 """
 
-import asyncio
+from functools import partial
 from weakref import WeakSet
 
 from mitmproxy import connection, http
@@ -19,10 +19,11 @@ from addons.core.audit.traffic import Ending
 from addons.core.config.model import Snapshot
 from addons.core.errors import AuditError, GuardhouseError
 from addons.core.exchange import Redactor
-from addons.host import evidence, gate
+from addons.host import evidence, gate, stream_evidence
 from addons.host.fail_closed import guard, settled
 from addons.host.refusals import EXIT_CODE
 from addons.host.runtime import Runtime
+from addons.host.streams import of_stream
 
 
 def log_of(runtime: Runtime) -> AuditLog:
@@ -70,7 +71,8 @@ class Intent:
         snapshot = self.runtime.snapshot_of(flow)
         record = exchange.read(flow.metadata)
         seen = evidence.seen(flow, record, snapshot)
-        event = await asyncio.to_thread(traffic.intent, record, seen, redactor, snapshot.gateway.audit.body_cap)
+        work = partial(traffic.intent, record, seen, redactor, snapshot.gateway.audit.body_cap)
+        event = await evidence.built(work, seen, redactor, record.service)
         gate.of(flow).intent_seq = await log.append(event, reserve=True)
         if not flow.client_conn.connected:  # it left meanwhile, and no hook may be left to say so
             log.lose(record.id, "the client left")
@@ -87,8 +89,17 @@ class Outcome:
         self.ending: WeakSet[http.HTTPFlow] = WeakSet()
         self.spoke: WeakSet[connection.Client] = WeakSet()
 
+    async def responseheaders(self, flow: http.HTTPFlow) -> None:
+        """The beginning of an answer that passes as a stream is durable before its first piece leaves."""
+        stream = gate.of(flow).stream
+        if stream is not None and of_stream(flow, stream) and not settled(flow) and flow.error is None:
+            await stream_evidence.begin(self.runtime, flow, stream, log_of(self.runtime), redactor_of(self.runtime))
+
     async def response(self, flow: http.HTTPFlow) -> None:
         door = gate.of(flow)
+        if door.stream is not None and door.stream.error is not None:
+            await self.end(flow, evidence.ending_of_error(flow, door))
+            return
         status = flow.response.status_code if flow.response else None
         if door.refusal is not None:
             await self.end(flow, evidence.ending_of_refusal(flow, door.refusal))
@@ -121,6 +132,8 @@ class Outcome:
             door.terminal = True  # counted; the minute's summary says how many
             return
         try:
+            if door.stream is not None:
+                door.stream.books(record)
             await log.append(await self.event(flow, record, ending), release=door.intent_seq is not None)
         except BaseException:
             log.lose(record.id, "the end could not be written")
@@ -133,12 +146,16 @@ class Outcome:
         return record.principal is None and gate.of(flow).intent_seq is None and ending.stage == "Denied"
 
     async def event(self, flow: http.HTTPFlow, record: exchange.Exchange, ending: Ending) -> Event:
-        """Build the event in a thread: storing an answer means masking it again."""
+        """Build the event; for what is large or new in a thread, because storing an answer means masking it again."""
         door, snapshot = gate.of(flow), self.runtime.snapshot_of(flow)
         whole = evidence.measured(flow, record, ending, self.runtime.clock)
         seen = evidence.seen(flow, record, snapshot, ending=whole, key=log_of(self.runtime).evidence_key)
-        has_intent, cap = door.intent_seq is not None, snapshot.gateway.audit.body_cap
-        return await asyncio.to_thread(traffic.terminal, record, seen, whole, redactor_of(self.runtime), cap, has_intent=has_intent)
+        has_intent, cap, redactor = door.intent_seq is not None, snapshot.gateway.audit.body_cap, redactor_of(self.runtime)
+        stream = stream_evidence.stream_of(flow)
+        if stream is not None:
+            return await stream_evidence.finish(flow, stream, record, (seen, whole, redactor, cap, has_intent))
+        work = partial(traffic.terminal, record, seen, whole, redactor, cap, has_intent=has_intent)
+        return await evidence.built(work, seen, redactor, record.service)
 
     def conclude(self, flow: http.HTTPFlow, record: exchange.Exchange, ending: Ending) -> None:
         """Leave the outcome in the record, where nobody else has."""

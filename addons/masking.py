@@ -3,8 +3,8 @@
 `Prepare` stands after `policy` and before `audit.Intent`, so that a write that carries a mask is never held and the
 approval's digest covers what is sent. It asks the upstream for what can be masked, and waits for the engine.
 
-`Apply` stands first on the way back. It rewrites the whole answer or refuses it; `gate.receipt` says that it saw the whole
-of it, and `host.arrival` refuses an answer that owed a mask and has no receipt.
+`Apply` stands first on the way back. It rewrites the whole answer or refuses it, or lets it pass as a stream through a StreamGuard;
+`gate.receipt` says that it saw the whole of it, and `host.arrival` refuses an answer that owed a mask and has no receipt.
 
 What is masked and how is decided in `addons.core.masking`; this module moves values between the flow and one call.
 """
@@ -16,11 +16,11 @@ from mitmproxy import http
 from addons.core import exchange
 from addons.core.errors import Unmaskable
 from addons.core.exchange import Exchange
-from addons.core.masking import answer, http_rules, rules, write_back
+from addons.core.masking import answer, http_rules, rules, stream_plan, write_back
 from addons.core.masking.engine import MaskEngine, session_place
 from addons.core.masking.redact import MaskRedactor
-from addons.host import gate
-from addons.host.arrival import note_received
+from addons.host import gate, socket_steps, streaming
+from addons.host.arrival import asks_for_stream, note_received
 from addons.host.fail_closed import guard
 from addons.host.runtime import Runtime
 
@@ -69,6 +69,9 @@ class Prepare:
         )
         flow.request.headers = http.Headers(changed)
 
+    async def websocket_message(self, flow: http.HTTPFlow) -> None:
+        await socket_steps.guard_write(self.runtime, flow, engine_of(self.runtime))
+
 
 class Apply:
     """Masks each answer."""
@@ -78,23 +81,36 @@ class Apply:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
 
-    def responseheaders(self, flow: http.HTTPFlow) -> None:
+    async def responseheaders(self, flow: http.HTTPFlow) -> None:
+        """Decide whether the answer passes as a stream, and mask its head when it does."""
         assert flow.response is not None
-        answer.refuse_stream(answer_of(flow, flow.response))
+        record = exchange.read(flow.metadata)
+        told, terms = answer_of(flow, flow.response), self.terms_of(flow, record)
+        answer.refuse_partial(told)
+        chosen = stream_plan.plan(told, terms, asks_for_stream(flow))
+        if chosen is not None:
+            await streaming.begin(self.runtime, flow, engine_of(self.runtime), chosen, told, terms)
+
+    async def websocket_message(self, flow: http.HTTPFlow) -> None:
+        await socket_steps.mask(self.runtime, flow, engine_of(self.runtime))
 
     async def response(self, flow: http.HTTPFlow) -> None:
         assert flow.response is not None
-        engine, snapshot = engine_of(self.runtime), self.runtime.snapshot_of(flow)
+        if streaming.ended(flow):
+            return
         note_received(self.runtime, flow)
         if flow.response.raw_content is None:
             raise Unmaskable("media", detail="the answer was streamed past the mask")
         record = exchange.read(flow.metadata)
-        view = view_of(self.runtime, flow, record)
-        place = session_place(snapshot, service_of(record), record.session_id, path_of(record, flow))
-        terms = answer.Terms(view, snapshot.masking.limits, place, gate.of(flow).scrub)
-        made = await engine.mask_answer(answer_of(flow, flow.response), terms)
+        made = await engine_of(self.runtime).mask_answer(answer_of(flow, flow.response), self.terms_of(flow, record))
         put_back(flow.response, made)
         keep(flow, record, made)
+
+    def terms_of(self, flow: http.HTTPFlow, record: Exchange) -> answer.Terms:
+        """What this answer is masked by."""
+        snapshot, view = self.runtime.snapshot_of(flow), view_of(self.runtime, flow, record)
+        place = session_place(snapshot, service_of(record), record.session_id, path_of(record, flow))
+        return answer.Terms(view, snapshot.masking.limits, place, gate.of(flow).scrub)
 
 
 def engine_of(runtime: Runtime) -> MaskEngine:

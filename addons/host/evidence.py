@@ -4,23 +4,28 @@ Here ends mitmproxy: `addons.core.audit.traffic` builds the events from what thi
 under the limits of masking.yaml, never with mitmproxy's own decoder, which has none.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from mitmproxy import connection, http
+from mitmproxy import connection, http, version
 
-from addons.core.audit.traffic import Ending, Message, Seen, ending_of, proof
+from addons.core.audit.events import Event
+from addons.core.audit.traffic import Ending, Message, Seen, ending_of, is_quick, proof
 from addons.core.clock import Clock
 from addons.core.config.model import MaskLimits, Snapshot
 from addons.core.errors import GuardhouseError, Unmaskable
-from addons.core.exchange import Exchange
+from addons.core.exchange import Exchange, Redactor
 from addons.core.masking import encodings
 from addons.core.recording import skeleton
 from addons.host import connections, gate, listeners
 from addons.host.gate import Gate
 from addons.host.refusals import stop_the_process
+
+SERVER_PARTS = tuple(sorted(skeleton.CONNECTION_PARTS))
+CLIENT_PARTS = tuple(sorted(skeleton.CONNECTION_PARTS - {"address"}))  # a client's `address` is an alias that is not part of its state
 
 
 def seen(flow: http.HTTPFlow, record: Exchange, snapshot: Snapshot, *, ending: Ending | None = None, key: bytes = b"") -> Seen:
@@ -43,8 +48,26 @@ def seen(flow: http.HTTPFlow, record: Exchange, snapshot: Snapshot, *, ending: E
         response=message(flow.response, limits) if flow.response is not None and is_theirs else None,
         received=door.received,
         sent=proof(key, flow.request.raw_content or b"") if door.departed else None,
-        skeleton=partial(skeleton.strip, flow.get_state()) if is_theirs and ending.stage == "ResponseComplete" else None,
+        skeleton=partial(skeleton.strip, state_of(flow)) if is_theirs and ending.stage == "ResponseComplete" else None,
     )
+
+
+def state_of(flow: http.HTTPFlow) -> dict[str, Any]:
+    """What a skeleton keeps of `flow.get_state()`, and no more: the whole copies metadata deeply and writes out certificates."""
+    return {
+        "version": version.FLOW_FORMAT_VERSION,
+        "id": flow.id,
+        "timestamp_created": flow.timestamp_created,
+        "client_conn": {name: getattr(flow.client_conn, name) for name in CLIENT_PARTS},
+        "server_conn": {name: getattr(flow.server_conn, name) for name in SERVER_PARTS},
+        "request": flow.request.get_state(),
+        "response": flow.response.get_state() if flow.response is not None else None,
+    }
+
+
+async def built(work: Callable[[], Event], told: Seen, redactor: Redactor, service: str | None) -> Event:
+    """Build an event: here when that is quick, else in a thread."""
+    return work() if is_quick(told, redactor, service) else await asyncio.to_thread(work)
 
 
 def message(part: http.Message, limits: MaskLimits, path: str = "", query: str = "") -> Message:
@@ -102,6 +125,9 @@ def ending_of_error(flow: http.HTTPFlow, door: Gate) -> Ending:
     """Say how a flow ended for which mitmproxy has no `response` hook: by us, by the client, or by the upstream."""
     text = flow.error.msg.lower() if flow.error is not None else ""
     has_left = door.gone or not flow.client_conn.connected or "client disconnected" in text or "stream reset by client" in text
+    if door.stream is not None and door.stream.error is not None:
+        status = flow.response.status_code if flow.response is not None else None
+        return Ending("Interrupted", status, refusal=door.stream.error)
     if door.refusal is not None:
         return ending_of_refusal(flow, door.refusal)
     if has_left:

@@ -1,5 +1,6 @@
 """The stream parts of tests: a masker of each kind with the warm detector, and ways to cut a body."""
 
+import itertools
 from collections.abc import Iterable
 
 from addons.core.config.model import MaskLimits
@@ -43,7 +44,7 @@ def run(through: StreamPipe, pieces: Iterable[bytes]) -> bytes:
 def cut(body: bytes, places: Iterable[int]) -> list[bytes]:
     """The body cut at these offsets."""
     edges = [0, *sorted({place % (len(body) + 1) for place in places}), len(body)]
-    return [body[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [body[start:end] for start, end in itertools.pairwise(edges)]
 
 
 __all__ = ["Plan", "answer_with", "cut", "making", "pipe", "run", "terms"]

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from addons.core.development import streams
 from addons.core.development.customers import CUSTOMERS
 from addons.core.wire import strict_json
 
@@ -89,7 +90,7 @@ def make_app(service: ExampleService) -> Starlette:
             Route("/export/customers.{form}", export),
             Route("/echo", _echo, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
             Route("/stats", stats),
-            Route("/events", _not_yet),
+            *streams.ROUTES,
             Route("/ws", _not_yet),
         ]
     )
@@ -120,7 +121,7 @@ async def _echo(request: Request) -> Response:
 
 
 async def _not_yet(_: Request) -> Response:
-    return PlainTextResponse("streams come with their own issue\n", 501)
+    return PlainTextResponse("WebSocket comes with its own issue\n", 501)
 
 
 async def _object(request: Request) -> dict[str, Any] | None:

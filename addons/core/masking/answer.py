@@ -61,10 +61,15 @@ class Terms:
     scrub: tuple[bytes, ...] = ()
 
 
-def refuse_stream(answer: Answer) -> None:
-    """An answer that may never end is refused before its body is awaited, until there is a masker for it."""
+def refuse_partial(answer: Answer) -> None:
+    """A part of a body cannot be judged."""
     http_rules.refuse_partial(answer.status, answer.fields)
-    if answer.method != "HEAD" and any(is_stream(one) for one in http_rules.values(answer.fields, b"content-type")):
+
+
+def refuse_stream(answer: Answer) -> None:
+    """What is a stream is masked as one, event by event and line by line, and not as a whole."""
+    refuse_partial(answer)
+    if answer.method != "HEAD" and answer.body and any(is_stream(one) for one in http_rules.values(answer.fields, b"content-type")):
         raise Unmaskable("media", detail="a stream")
 
 

@@ -47,9 +47,10 @@ def plan(answer: Answer, terms: Terms, asked: bool) -> Plan | None:
     content_type = http_rules.content_type_of(answer.fields)
     media, length = media_of(content_type), declared_length(answer)
     endless = is_stream(content_type) or is_grpc(media) or (asked and length is None)
-    if terms.view is None or may_pass(media, terms.view.pass_media):
-        return Plan("pass") if endless or length is None or length > terms.limits.whole else None
     readable = is_json(media) or is_text(media)
+    if terms.view is None or may_pass(media, terms.view.pass_media):
+        is_long = length > terms.limits.whole if length is not None else not readable
+        return Plan("pass") if endless or is_long else None
     if not endless and not (readable and is_too_large(media, length, terms.limits.whole)):
         return None
     http_rules.refuse_partial(answer.status, answer.fields)

@@ -1,0 +1,209 @@
+"""StreamGuard: the only thing that is ever put into `flow.response.stream`.
+
+mitmproxy calls it for every piece of an answer that passes as a stream, and once with nothing at the end. An exception in such
+a callable would lose the piece and end the answer cleanly; a bare `b""` would end it in the middle. So: it returns lists,
+the first failure is latched, the flow is killed, its connections are cut, and from then on nothing more leaves. The client sees a
+broken transfer, never a clean end with bytes missing.
+
+It knows nothing of masks: the pipe that it is given does. What leaves is handed to the recorder first, which refuses when too much of it
+is not yet durable; without a recorder nothing leaves.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+from weakref import WeakSet
+
+from mitmproxy import ctx, http
+from mitmproxy import flow as mitmflow
+
+from addons.core.errors import AuthenticationError, GuardhouseError, MaskingError, UpstreamError
+from addons.core.exchange import Exchange
+from addons.host import patches_clock
+from addons.host.refusals import abort_client
+
+logger = logging.getLogger(__name__)
+
+READ = 8 << 10  # of the upstream's socket at once: between two reads the event loop serves everybody else
+ROOM_SECONDS = 5.0  # that reading waits for the recorder; its own limits strike earlier
+
+
+class Pipe(Protocol):
+    """Makes what may leave of what came in; raises, and then nothing more may leave (`addons.core.masking.stream`)."""
+
+    def feed(self, data: bytes) -> list[bytes]: ...
+
+    def finish(self) -> list[bytes]: ...
+
+
+class Recorder(Protocol):
+    """Writes down what leaves (`addons.core.audit.chunks`)."""
+
+    def put(self, piece: bytes) -> None:
+        """Raises AuditError when too much is not durable yet."""
+
+    async def room(self) -> None:
+        """Returns when more may come."""
+
+    async def close(self) -> dict[str, Any]:
+        """Write the rest; return what is said of the whole. Raises AuditError."""
+
+    def facts(self) -> dict[str, Any]:
+        """What is said of the whole as far as it was recorded."""
+
+
+class Measure:
+    """A keyed digest and a length of bytes that are not kept."""
+
+    def __init__(self, key: bytes) -> None:
+        self._hmac = hmac.new(key, digestmod=hashlib.sha256)
+        self.size = 0
+
+    def add(self, data: bytes) -> None:
+        self._hmac.update(data)
+        self.size += len(data)
+
+    def proof(self) -> dict[str, Any]:
+        return {"hmac": "hmac-sha-256:" + self._hmac.hexdigest(), "bytes": self.size}
+
+
+class StreamGuard:
+    """One streamed answer. `books` writes what was masked into the record, when the flow ends however it ends; `stored` makes the
+    storage mask of what leaves, None when it has none."""
+
+    def __init__(
+        self,
+        flow: http.HTTPFlow,
+        pipe: Pipe,
+        key: bytes,
+        *,
+        books: Callable[[Exchange], None],
+        stored: Callable[[], Any],
+        endless: bool = False,
+    ) -> None:
+        self.flow, self.books, self.stored, self.endless = flow, books, stored, endless
+        self.error: GuardhouseError | None = None
+        self.is_whole = False  # the end came, and everything that it asked for has left
+        self.received, self.sent = Measure(key), Measure(key)
+        self.recorder: Recorder | None = None
+        self.last = 0.0  # loop time of the last piece
+        self._pipe = pipe
+        self._timers: list[asyncio.TimerHandle] = []
+
+    def __call__(self, data: bytes) -> list[bytes]:
+        """What leaves now. `b""` is the end of the answer."""
+        if self.error is not None or self.is_whole:
+            return []
+        try:
+            return self._pass(data)
+        except GuardhouseError as error:
+            self.cut(error)
+        except Exception as error:
+            logger.warning("a stream was cut: %s", type(error).__name__, exc_info=error)
+            self.cut(MaskingError(detail=f"a stream: {type(error).__name__}"))
+        return []
+
+    def _pass(self, data: bytes) -> list[bytes]:
+        if self.recorder is None:
+            raise GuardhouseError(detail="nobody records this stream")
+        self.received.add(data)
+        out = self._pipe.feed(data) if data else self._pipe.finish()
+        for piece in out:
+            self.recorder.put(piece)
+            self.sent.add(piece)
+        if not data:
+            self.is_whole = True
+            self.stop_clocks()
+        return [piece for piece in out if piece]
+
+    @property
+    def has_begun(self) -> bool:
+        """True when the head of this answer has left. One without a body never begins, though it was meant to stream."""
+        return self.recorder is not None and (self.flow.response is None or self.flow.response.raw_content is None)
+
+    def cut(self, error: GuardhouseError) -> None:
+        """End this answer in the middle, visibly. The first reason is the one that is recorded."""
+        if self.error is not None:
+            return
+        self.error = error
+        self.stop_clocks()
+        self.flow.error = mitmflow.Error(mitmflow.Error.KILLED_MESSAGE)  # `flow.kill` would keep the audit's hooks away
+        if not patches_clock.inject(patches_clock.Cut(0, self.flow)):
+            abort_client(self.flow.client_conn)
+
+    def begin(self, recorder: Recorder, *, until: float | None, idle: float, now: float) -> None:
+        """Let it pass: a recorder is there. It ends with the caller's credential, and when nothing comes for too long."""
+        self.recorder = recorder
+        loop = asyncio.get_running_loop()
+        self.last = loop.time()
+        if until is not None:
+            self._timers.append(loop.call_later(max(0.0, until - now), self.cut, AuthenticationError(code="token-expired")))
+        self._timers.append(loop.call_later(idle, self._look, idle))
+        slow_down(self)
+
+    def stop_clocks(self) -> None:
+        """Nothing strikes any more."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+    def _look(self, idle: float) -> None:
+        """Ends what has been silent for too long."""
+        rest = self.last + idle - asyncio.get_running_loop().time()
+        if rest <= 0:
+            self.cut(UpstreamError(code="upstream-timeout", detail="a stream was silent for too long"))
+            return
+        self._timers.append(asyncio.get_running_loop().call_later(rest, self._look, idle))
+
+
+def of_stream(flow: http.HTTPFlow, guard: Any) -> bool:
+    """True when this answer passes through this very guard, and nothing was put in its place."""
+    return guard is not None and flow.response is not None and flow.response.stream is guard
+
+
+def slow_down(guard: StreamGuard) -> None:
+    """Read from this upstream in small bites, and only while the recorder keeps up."""
+    proxyserver = ctx.master.addons.get("proxyserver") if hasattr(ctx, "master") else None
+    handler = proxyserver.connections.get(guard.flow.client_conn.id) if proxyserver is not None else None
+    if handler is None:
+        return
+    io = handler.transports.get(guard.flow.server_conn)
+    reader = io.reader if io is not None else None
+    if reader is not None and "read" not in vars(reader):
+        stock_read = reader.read
+        reader.read = lambda size=-1: stock_read(min(size, READ) if size >= 0 else READ)
+    if not hasattr(handler, "guardhouse_streams"):
+        handler.guardhouse_streams = WeakSet()
+        handler.drain_writers = _paced(handler, handler.drain_writers)
+    handler.guardhouse_streams.add(guard)
+
+
+def _paced(handler: Any, stock_drain: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """mitmproxy waits for this between two reads: the one place where a synchronous stream can be made to wait."""
+
+    async def drained() -> None:
+        await stock_drain()
+        await asyncio.sleep(0)
+        for guard in list(handler.guardhouse_streams):
+            if guard.recorder is not None and guard.error is None and not guard.is_whole:
+                try:
+                    async with asyncio.timeout(ROOM_SECONDS):
+                        await guard.recorder.room()
+                except TimeoutError:
+                    continue
+
+    return drained
+
+
+def cut_endless(flows: WeakSet[Any], error: Callable[[], GuardhouseError], guard_of: Callable[[Any], StreamGuard | None]) -> int:
+    """Cut what would never end by itself; the gateway stops."""
+    count = 0
+    for flow in list(flows):
+        guard = guard_of(flow) if flow.live else None
+        if guard is not None and guard.endless and not guard.is_whole and guard.error is None:
+            guard.cut(error())
+            count += 1
+    return count
