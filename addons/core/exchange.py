@@ -9,9 +9,10 @@ The types that several areas share (Principal, Operation, Decision ...) stand he
 that areas meet in this file and not in each other.
 """
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, Protocol
 
 KEY = "guardhouse"
@@ -189,12 +190,37 @@ class Redacted:
 
 def read(metadata: Mapping[Any, Any]) -> Exchange:
     """Return the typed record of a flow. A missing record raises KeyError: the guard opens it before any shell runs."""
-    return decode(metadata[KEY])
+    data = metadata[KEY]
+    known = _WRITTEN.get(id(data))
+    return _copy(known[1]) if known is not None and known[0] is data else decode(data)
 
 
 def write(metadata: MutableMapping[Any, Any], record: Exchange) -> None:
-    """Put the record back as plain data (dict, list, str, int, float, bool, None: anything else breaks saving)."""
-    metadata[KEY] = encode(record)
+    """Put the record back as plain data (dict, list, str, int, float, bool, None: anything else breaks saving).
+
+    What was written last is remembered beside it in both forms, so that a step encodes what it changed and nothing else.
+    """
+    old = metadata.get(KEY)
+    known = _WRITTEN.get(id(old))
+    before = known if known is not None and known[0] is old else None
+    plain: dict[str, Any] = {}
+    typed: list[Any] = []
+    for name, value in zip(_MEMBERS, _VALUES(record), strict=True):
+        if type(value) in _SCALARS:
+            plain[name] = value
+        elif name not in _PARTS:
+            plain[name] = _plain(value)
+        elif before is not None and value is getattr(before[1], name):
+            plain[name] = before[0][name]
+        else:
+            plain[name], value = _part(name, value)
+        typed.append(value)
+    if before is not None:
+        del _WRITTEN[id(old)]
+    metadata[KEY] = plain
+    _WRITTEN[id(plain)] = (plain, _copy(Exchange(*typed)))
+    if len(_WRITTEN) > MOST_WRITTEN:
+        del _WRITTEN[next(iter(_WRITTEN))]
 
 
 def encode(record: Exchange) -> dict[str, Any]:
@@ -277,5 +303,42 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _part(name: str, value: Any) -> tuple[Any, Any]:
+    """A part in both forms, the typed one as it will be read. Remembered: one principal comes with every request."""
+    known = _PARTS_MADE.get(id(value))
+    if known is not None and known[0] is value:
+        return known[1], known[2]
+    plain = _plain(value)
+    typed = _PARTS[name](plain)
+    if name == "principal":
+        if len(_PARTS_MADE) >= MOST_PRINCIPALS:
+            _PARTS_MADE.clear()
+        _PARTS_MADE[id(value)] = (value, plain, typed)
+    return plain, typed
+
+
+def _copy(record: Exchange) -> Exchange:
+    """A record of its own: nothing that a step changes in it is seen before it is written."""
+    made = Exchange(*_VALUES(record))
+    made.masked, made.receipt, made.fields_seen, made.notes = (
+        dict(made.masked), [dict(row) for row in made.receipt], dict(made.fields_seen), list(made.notes),
+    )  # fmt: skip
+    return made
+
+
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _NAMES: dict[type, tuple[str, ...]] = {}
+_MEMBERS = tuple(one.name for one in fields(Exchange))
+_VALUES = attrgetter(*_MEMBERS)
+_PARTS: Mapping[str, Callable[[Any], Any]] = {
+    "operation": operation_from,
+    "principal": principal_from,
+    "trace": lambda data: Trace(**data),
+    "decision": _decision_from,
+    "hold": _hold_from,
+    "outcome": lambda data: Outcome(**data),
+}
+MOST_WRITTEN = 1024  # records whose typed form is at hand; of any other it is made from the plain one
+MOST_PRINCIPALS = 256
+_WRITTEN: dict[int, tuple[dict[str, Any], Exchange]] = {}  # by id of the plain record, which is held and so keeps its id
+_PARTS_MADE: dict[int, tuple[Any, Any, Any]] = {}  # by id of a typed principal, which is held too
