@@ -76,6 +76,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             return text.replace("\naudit:\n", f"\n{services}\naudit:\n")
         if name == "rules.yaml":
             return text.replace("\nrules:\n", "\nrules:\n" + RULES.lstrip("\n"), 1)
+        if name == "approvals.yaml":
+            return text.replace("max_pending_per_principal: 5", "max_pending_per_principal: 100").replace(
+                "max_openings_per_hour: 20", "max_openings_per_hour: 200"
+            )
         if name == "masking.yaml":
             return text.replace("  echo: {", "  hostile: {always: [secrets, pii]}\n  bare: {always: []}\n  echo: {")
         return text
