@@ -36,6 +36,8 @@ class Control:
         if missing := runtime.missing():
             raise RuntimeError("the control plane cannot start: not filled: " + " ".join(missing))
         snapshot = current(runtime)
+        assert runtime.store is not None
+        runtime.store.observers.append(runtime.meters.committed)
         serving = Serving(make_app(services_of(runtime)), snapshot.gateway.control.bind, certificate_of(runtime, snapshot))
         await serving.start()
         runtime.on_close("the control plane", serving.stop)
@@ -62,6 +64,8 @@ def services_of(runtime: Runtime) -> ControlServices:
         reload=reload_files,
         redact=lambda text: masked(redactor, text),
         api_keys=runtime.identity.api_keys,
+        meters=runtime.meters,
+        loop_lag=lambda: runtime.loop_lag,
     )
 
 

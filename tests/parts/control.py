@@ -181,6 +181,7 @@ class FakeStore:
 
     def __init__(self) -> None:
         self.appended: list[Any] = []
+        self.observers: list[Any] = []
         self.is_broken = False
 
     async def append(self, event: Any, *, reserve: bool = False, release: bool = False) -> int:

@@ -10,6 +10,7 @@ end could not be written (the disk failed in between) is an orphan: the log inte
 import asyncio
 import logging
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -68,6 +69,7 @@ class AuditLog:
         self._tasks: set[asyncio.Task[None]] = set()
         self._trouble_told = self._closed = False
         self.on_fatal: Callable[[], None] = lambda: None
+        self.observers: list[Callable[[Event, float], None]] = []  # told of each event that is durable, and after how many seconds
         ballast = terms.database.with_name(terms.database.name + ".ballast")
         self._writer = Writer(
             started.store, started.signer, started.recovered.frontier, now_us=clock.now_us, on_group=self._settled, on_fatal=lambda: self.on_fatal(),
@@ -163,6 +165,7 @@ class AuditLog:
             "size": health.size,
             "groups": health.groups,
             "queue": self._writer.waiting(),
+            "lag_seconds": self._writer.lag(),
             "reserved": len(self._open),
             "sessions": len(self.sessions),
             "failures": health.failures,
@@ -302,6 +305,7 @@ class AuditLog:
             elif one.error is not None and one.pending.event is not None:
                 self.sessions.forget(one.pending.event)
             self._answer(one)
+        self._observe(done)
         if failed and not self._trouble_told:
             self._trouble_told = True
             logger.error("the audit log cannot be written: %s", self._writer.health.last_error)
@@ -311,6 +315,13 @@ class AuditLog:
             self._last_event = self._clock.monotonic()
             if self._anchorer.is_behind(self._writer.health.size):
                 self._keep(self._anchorer.write(self._writer.checkpoint))
+
+    def _observe(self, done: list[Done]) -> None:
+        now = time.monotonic()  # the writer stamps entries with the machine's own clock
+        for one in done:
+            if one.seq is not None and one.error is None and one.pending.event is not None:
+                for observe in self.observers:
+                    observe(one.pending.event, now - one.pending.queued_at)
 
     def _account(self, pending: Pending) -> None:
         event, flow = pending.event, pending.flow

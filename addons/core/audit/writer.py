@@ -154,6 +154,12 @@ class Writer:
         """How many entries are queued."""
         return len(self._queue)
 
+    def lag(self) -> float:
+        """Age in seconds of the oldest entry that is not durable yet."""
+        with self._wake:
+            oldest = self._busy_since or (self._queue[0].queued_at if self._queue else None)
+        return 0.0 if oldest is None else max(0.0, time.monotonic() - oldest)
+
     def stop(self, seconds: float) -> bool:
         """Write what is queued and end the thread. False when it hangs. Blocks: call it from another thread."""
         with self._wake:

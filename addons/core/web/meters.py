@@ -91,7 +91,7 @@ class Meters:
 
     def _approval(self, event: Event) -> None:
         verb, approval = event.core.get("verb"), event.core.get("approval")
-        if verb not in APPROVAL_EVENTS or not isinstance(approval, str):
+        if not isinstance(verb, str) or verb not in APPROVAL_EVENTS or not isinstance(approval, str):
             return
         self._approvals.labels(verb).inc()
         if verb == "requested" and len(self._asked) < MAX_WAITING:

@@ -6,7 +6,7 @@ Readiness says no while a request would be refused for a reason of ours, and say
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from addons.core.audit import events
 from addons.core.errors import ConfigError
@@ -49,7 +49,8 @@ def routes(services: ControlServices, access: Access) -> APIRouter:
     async def metrics(request: Request) -> Response:
         if not services.snapshot().gateway.control.unsafe_metrics_open:
             await access.with_role(request, "investigator", "admin")
-        return PlainTextResponse(metrics_text(services), media_type="text/plain; version=0.0.4; charset=utf-8")
+        body, media_type = services.meters.text(services, request.headers.get("accept", ""))
+        return Response(body, headers={"Content-Type": media_type})
 
     @router.post("/v1/reload", summary="Load the policy files again, all or none", openapi_extra=takes(Nothing))
     async def reload(request: Request) -> Response:
@@ -76,17 +77,3 @@ def told_of(who: Principal, verb: str, digest: str | None = None) -> events.Even
 def told(error: ConfigError) -> list[dict[str, str]]:
     """Every problem of the files, for the admin who asked."""
     return [{"where": problem.where, "problem": problem.problem, "hint": problem.hint} for problem in error.problems]
-
-
-def metrics_text(services: ControlServices) -> str:
-    """Prometheus' text format; gauges only, so far."""
-    readiness = services.readiness()
-    values: dict[str, float] = {
-        "guardhouse_ready": float(readiness.is_ready),
-        "guardhouse_development": float("development" in readiness.notes),
-        "guardhouse_draining": float("draining" in readiness.problems),
-        "guardhouse_observe_services": float(sum(note.startswith("observe:") for note in readiness.notes)),
-    }
-    for area, health in (("approvals", services.holds.health()), ("audit", services.store.health())):
-        values |= {f"guardhouse_{area}_{name}": float(value) for name, value in health.items() if isinstance(value, int | float)}
-    return "".join(f"# TYPE {name} gauge\n{name} {value:g}\n" for name, value in sorted(values.items()))

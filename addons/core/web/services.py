@@ -5,7 +5,7 @@ whether the chain stands) comes in as a callable. The shell `addons/control.py` 
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +13,7 @@ from addons.core.clock import Clock
 from addons.core.config.model import Snapshot
 from addons.core.exchange import Principal
 from addons.core.identity.api_keys import ApiKeys
+from addons.core.web.meters import Meters
 
 if TYPE_CHECKING:
     from addons.core.approval.desk import Desk
@@ -59,3 +60,5 @@ class ControlServices:
     reload: Callable[[], Awaitable[Snapshot]]  # all policy files or none; raises ConfigError
     redact: Callable[[str], str]  # masks a line that will be written down (a search query may hold what it looks for)
     api_keys: ApiKeys | None = None  # None: this gateway serves none
+    meters: Meters = field(default_factory=Meters)
+    loop_lag: Callable[[], float] = lambda: 0.0  # seconds by which the event loop was late, last measured

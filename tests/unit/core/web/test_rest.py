@@ -180,8 +180,7 @@ async def test_metrics_need_a_role_unless_they_are_open():
         )
         open_to_all = await client.get("/metrics")
     assert (refused.status_code, forbidden.status_code, shown.status_code, open_to_all.status_code) == (401, 403, 200, 200)
-    assert "# TYPE guardhouse_approvals_pending gauge\nguardhouse_approvals_pending 1\n" in shown.text
-    assert "state" not in shown.text
+    assert "# TYPE guardhouse_holds_pending gauge\nguardhouse_holds_pending 1.0\n" in shown.text
 
 
 async def test_only_an_admin_reloads_and_sees_every_problem(bench):
