@@ -8,6 +8,7 @@ import threading
 import time
 
 MARK = b"upstream-bytes-7c1d"  # stands in everything that is broken: nobody may ever read it
+LONG = (MARK + b"\n" + b"fifteen letters\n" * 187_500)[:3_000_000]
 PAUSE = 0.1
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
 _TEXT = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
@@ -28,8 +29,8 @@ ANSWERS: dict[str, list[bytes]] = {
     "bad-chunk": [_TEXT + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n" + MARK + b"\r\n0\r\n\r\n"],
     "half-chunk": [_TEXT + b"Transfer-Encoding: chunked\r\n\r\n13\r\n" + MARK[:9]],
     "odd-coding": [_TEXT + b"Transfer-Encoding: gzip\r\n\r\n" + MARK],
-    "oversize": [_TEXT + b"Content-Length: 3000000\r\n\r\n" + MARK, b"x" * 2_999_981],
-    "oversize-chunked": [_TEXT + b"Transfer-Encoding: chunked\r\n\r\n2dc6c0\r\n" + MARK, b"x" * 2_999_981, b"\r\n0\r\n\r\n"],
+    "oversize": [_TEXT + b"Content-Length: 3000000\r\n\r\n" + LONG],
+    "oversize-chunked": [_TEXT + b"Transfer-Encoding: chunked\r\n\r\n2dc6c0\r\n" + LONG, b"\r\n0\r\n\r\n"],
     "trailers": [_TEXT + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: " + MARK + b"\r\n\r\n"],
     "continue": [b"HTTP/1.1 100 Continue\r\n\r\n", GOOD],
     "hints": [b"HTTP/1.1 103 Early Hints\r\nLink: </" + MARK + b">\r\n\r\n" + GOOD],
