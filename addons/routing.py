@@ -9,8 +9,7 @@ from mitmproxy import http
 
 from addons.core import exchange
 from addons.core.config.model import Service
-from addons.core.errors import GuardhouseError
-from addons.core.services import canonical, routing
+from addons.core.services import canonical, extract, routing
 from addons.core.services import http as plain_http
 from addons.core.services.target import split
 from addons.core.services.terms import check_terms
@@ -43,10 +42,8 @@ class Routing:
     def request(self, flow: http.HTTPFlow) -> None:
         record = exchange.read(flow.metadata)
         service = self.runtime.snapshot_of(flow).gateway.services[record.service or ""]
-        if service.kind != plain_http.PROTOCOL:
-            raise GuardhouseError("Services of this kind are not carried yet.", code="not-supported", detail=f"kind {service.kind}")
         path, query = split(flow.request.data.path)
-        record.operation = plain_http.operation(
+        record.operation = extract.operation(
             flow.request.data.method.decode(),
             service.scheme,
             service.address.host,

@@ -19,6 +19,7 @@ from addons.core.approval.hold import View
 from addons.core.config.model import Snapshot
 from addons.core.errors import GuardhouseError
 from addons.core.exchange import Decision, Exchange, Redactor
+from addons.core.services import jsonrpc, mcp
 
 SHOWN_MOST = 1 << 20  # bytes of a masked body on a card; the same as the default of max_hold_body
 
@@ -42,7 +43,7 @@ def request_facts(
         authority=digest.with_port(request.host_header or "", request.scheme),
         path=path,
         query=query,
-        content_digest=digest.content_digest(request.raw_content or b""),
+        content_digest=digest.content_digest(_asked(request, record)),
         headers=digest.covered_headers(less(fields, without or {}), service.ignore_headers),
         issuer=record.principal.issuer,
         subject=record.principal.subject,
@@ -54,6 +55,12 @@ def request_facts(
         policy=terms.policy_digest(snapshot, decided.rules, decided.approvals),
         target=terms.target_digest(snapshot, record.service, decided.masks),
     )
+
+
+def _asked(request: http.Request, record: Exchange) -> bytes:
+    """The body, less what only names the answer: the id of an MCP call is another one when the same is asked again."""
+    body = request.raw_content or b""
+    return jsonrpc.without_id(body) if body and record.operation is not None and record.operation.protocol == mcp.PROTOCOL else body
 
 
 def less(fields: list[tuple[str, str]], injected: Mapping[str, str]) -> list[tuple[str, str]]:

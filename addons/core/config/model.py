@@ -208,9 +208,17 @@ class Observe:
 
 
 @dataclass(frozen=True, slots=True)
+class Mcp:
+    """What a service of the kind `mcp` has beyond the others."""
+
+    path: str = "/mcp"  # the one path at which it speaks
+    tools: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what a call of this tool does (accesses), in place of `execute`
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     name: str
-    kind: str  # http (kubernetes comes with its issue)
+    kind: str  # http | mcp (kubernetes comes with its issue)
     scheme: str
     address: Address
     hosts: tuple[str, ...] = ()
@@ -227,6 +235,7 @@ class Service:
     response_timeout: float = 60.0
     idle_timeout: float = 4 * 3600.0
     outlive_token: float = 0.0
+    mcp: Mcp | None = None  # of the kind `mcp`, and of no other
     where: str = ""
 
     @property

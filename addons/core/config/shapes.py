@@ -49,8 +49,9 @@ SHAPES: Mapping[str, tuple[str, ...]] = {
     "trace": ("forward_baggage",),
     "services": (
         "name", "kind", "url", "hosts", "ca", "host_header", "credential", "websocket", "request_trailers", "observe", "accept", "digest", "audit",
-        "timeouts", "outlive_token", "kubernetes",
+        "timeouts", "outlive_token", "mcp", "kubernetes",
     ),
+    "services.mcp": ("path", "tools"),
     "services.credential": ("type", "value", "name"),
     "services.websocket": ("subprotocols",),
     "services.websocket.subprotocols": ("messages", "extractor"),

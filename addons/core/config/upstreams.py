@@ -6,14 +6,16 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from addons.core.config import units
-from addons.core.config.model import Accept, Address, Credential, Development, Observe, Service
+from addons.core.config.model import Accept, Address, Credential, Development, Mcp, Observe, Service
 from addons.core.config.reading import NAME, Place
-from addons.core.config.rules import BUILT_IN_SERVICE, LEVELS
+from addons.core.config.rules import ACCESS, BUILT_IN_SERVICE, LEVELS
 from addons.core.config.section import Section
 from addons.core.config.stripped import is_stripped
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")  # a token of RFC 9110 section 5.6.2
 _HOST = re.compile(r"[a-z0-9_.-]{1,253}|[0-9a-f]*:[0-9a-f.]*:[0-9a-f:.]*")  # a name, or an IP address without brackets
+_PATH = re.compile(r"/[A-Za-z0-9._~/-]{0,255}")
+KINDS = ("http", "mcp")
 _FRAMING = frozenset({"host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade", "keep-alive", "expect"})
 
 
@@ -33,12 +35,12 @@ def _service(at: Section, development: Development | None) -> Service:
     name = at.text("name", pattern=NAME, expected="a name of lower-case letters, digits and `-`")
     if name == BUILT_IN_SERVICE:
         at.wrong("name", "the name `guardhouse` is that of the gateway's own operations", "choose another")
-    _kind(at)
+    kind = _kind(at)
     scheme, address = _url(at, name, development)
     timeouts = at.section("timeouts", "services.timeouts")
     return Service(
         name=name,
-        kind="http",
+        kind=kind,
         scheme=scheme,
         address=address,
         hosts=at.texts("hosts", pattern=_HOST, expected="a list of host names in lower case, without a port"),
@@ -55,17 +57,42 @@ def _service(at: Section, development: Development | None) -> Service:
         response_timeout=timeouts.duration("response", 60.0),
         idle_timeout=timeouts.duration("idle", 4 * 3600.0),
         outlive_token=at.duration("outlive_token", 0.0, 0.0),
+        mcp=_mcp(at, kind),
         where=at.where,
     )
 
 
-def _kind(at: Section) -> None:
-    kind = at.text("kind", expected="http")
+def _kind(at: Section) -> str:
+    kind = at.text("kind", expected="http or mcp")
     if kind == "kubernetes":
         at.wrong("kind", "services of the kind `kubernetes` are not built yet", "an API server is not a plain http service: leave it out")
-    elif kind not in ("http", ""):
-        at.wrong("kind", f"`kind` is {at.quote(kind)}, expected http")
+    elif kind not in (*KINDS, ""):
+        at.wrong("kind", f"`kind` is {at.quote(kind)}, expected {' or '.join(KINDS)}")
     at.unbuilt("kubernetes")
+    return kind if kind in KINDS else "http"
+
+
+def _mcp(at: Section, kind: str) -> Mcp | None:
+    """The terms of an MCP server; another kind has none."""
+    if kind != "mcp":
+        if at.has("mcp"):
+            at.wrong("mcp", "`mcp` belongs to `kind: mcp`", "leave it out, or write `kind: mcp`")
+        return None
+    if at.has("websocket"):
+        at.wrong("websocket", "an MCP server has no WebSocket", "leave it out")
+    terms = at.section("mcp", "services.mcp")
+    return Mcp(terms.text("path", "/mcp", _PATH, "a path such as /mcp, without a query"), _tools(terms))
+
+
+def _tools(at: Section) -> Mapping[str, tuple[str, ...]]:
+    """What each tool does; one that is not named is `execute`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, node in at.entries("tools").items():
+        items = [item.value for item in node.value] if isinstance(node.value, list) else [node.value]
+        found[name] = tuple(item for item in items if isinstance(item, str) and item in ACCESS)
+        if not items or len(found[name]) != len(items):
+            at.reading.tell(node.line, f"the tool {at.quote(name)} has no list of accesses, expected some of {' '.join(ACCESS)}")
+    return found
 
 
 def _url(at: Section, name: str, development: Development | None) -> tuple[str, Address]:

@@ -21,7 +21,8 @@ STRUCTURE = frozenset(
     b"content-type content-length content-encoding transfer-encoding connection keep-alive date etag last-modified expires cache-control vary age "
     b"www-authenticate proxy-authenticate strict-transport-security accept-ranges allow retry-after alt-svc upgrade pragma trailer "
     b"access-control-allow-origin access-control-allow-methods access-control-allow-headers access-control-max-age "
-    b"access-control-allow-credentials access-control-expose-headers content-security-policy x-content-type-options x-frame-options".split()
+    b"access-control-allow-credentials access-control-expose-headers content-security-policy x-content-type-options x-frame-options "
+    b"mcp-session-id mcp-protocol-version".split()
 )
 NO_MATCH = '"guardhouse-no-match"'
 URLS = frozenset({b"location", b"content-location", b"refresh"})

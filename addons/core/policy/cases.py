@@ -14,7 +14,7 @@ from addons.core.exchange import Actor, Decision, Exchange, Operation, Principal
 from addons.core.policy import facts as facts_of
 from addons.core.policy import masks
 from addons.core.policy.evaluate import decide, matching
-from addons.core.services import canonical, http
+from addons.core.services import canonical, extract
 from addons.core.services.canonical import Head
 from addons.core.services.target import split
 
@@ -108,7 +108,7 @@ def read(
     canonical.check_body_size(len(body), snapshot.gateway.limits)
     path, query = split(head.target)
     told = [(name.decode(errors="surrogateescape"), value.decode(errors="surrogateescape")) for name, value in fields]
-    return http.operation(method, service.scheme, service.address.host, path.decode(), query.decode(), told, body, service)
+    return extract.operation(method, service.scheme, service.address.host, path.decode(), query.decode(), told, body, service)
 
 
 def cut(url: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from addons.core.config.model import Rule, Snapshot
 from addons.core.errors import ConfigProblem
 from addons.core.policy.conditions import ConditionError, parse
 from addons.core.policy.facts import BUILT_IN, DECLARED, kind_of
-from addons.core.services.canonical import METHODS
+from addons.core.services.extract import FREE, VERBS
 
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 
@@ -27,8 +27,8 @@ def _of(snapshot: Snapshot, rule: Rule) -> Iterator[ConfigProblem]:
     kinds = _kinds(snapshot, rule)
     yield from _attributes(rule, rule.attributes or (), kinds, "match")
     yield from _condition(rule, kinds)
-    if kinds <= {"http"}:
-        yield from _methods(rule)
+    if all(kind in VERBS for kind in kinds):
+        yield from _verbs(rule, kinds)
     yield from _paths(rule)
 
 
@@ -58,7 +58,7 @@ def _joined(said: str) -> str:
 
 def _attributes(rule: Rule, names: Iterable[str], kinds: set[str], place: str) -> Iterator[ConfigProblem]:
     for name in names:
-        missing = sorted(kind for kind in kinds if name not in DECLARED.get(kind, frozenset()))
+        missing = sorted(kind for kind in kinds if not _declares(kind, name))
         if missing:
             known = sorted(set().union(*(DECLARED.get(kind, frozenset()) for kind in missing)))
             near = get_close_matches(name, known, 1)
@@ -68,11 +68,17 @@ def _attributes(rule: Rule, names: Iterable[str], kinds: set[str], place: str) -
             )
 
 
-def _methods(rule: Rule) -> Iterator[ConfigProblem]:
-    for key, said in (("methods", rule.methods), ("verbs", rule.verbs)):
+def _declares(kind: str, name: str) -> bool:
+    """True when operations of this kind have the attribute, or may have it because the request names it."""
+    return name in DECLARED.get(kind, frozenset()) or (name.startswith(FREE.get(kind, ())) and name not in FREE.get(kind, ()))
+
+
+def _verbs(rule: Rule, kinds: set[str]) -> Iterator[ConfigProblem]:
+    for key, said, at in (("methods", rule.methods, 0), ("verbs", rule.verbs, 1)):
+        known = frozenset[str]().union(*(VERBS[kind][at] for kind in kinds))
         for name in said or ():
-            if name not in METHODS:
-                hint = f"one of {', '.join(sorted(METHODS))}"
+            if name not in known:
+                hint = f"one of {', '.join(sorted(known))}"
                 yield ConfigProblem(rule.where, f"rule {rule.name}: `{key}` names {name!r}, which no request here can have", hint)
 
 

@@ -12,10 +12,10 @@ from typing import Any
 from addons.core.config.model import Service, Snapshot
 from addons.core.errors import GuardhouseError
 from addons.core.exchange import Exchange, Operation, Principal
-from addons.core.services import http
+from addons.core.services import extract
 
 BUILT_IN = "guardhouse"  # the gateway's own destructive operations are operations of this service
-DECLARED: Mapping[str, frozenset[str]] = {"http": http.ATTRIBUTES, BUILT_IN: frozenset()}  # by kind of service
+DECLARED: Mapping[str, frozenset[str]] = {**extract.ATTRIBUTES, BUILT_IN: frozenset()}  # by kind of service
 OPERATION = frozenset({"protocol", "verb", "text", "access", "resources", "exact", "attributes"})
 PRINCIPAL = frozenset(
     {"issuer", "issuer_alias", "subject", "person", "kind", "client_id", "groups", "actors", "owner", "auth_time", "acr", "amr", "method"}

@@ -58,3 +58,21 @@ def test_a_rule_for_all_services_must_hold_for_every_kind():
     crm = model.Service("crm", "http", "http", model.Address("127.0.0.1", 1))
     found = list(problems(snapshot(rule(when="operation.attributes.path == '/'"), services={"crm": crm, "kube": kube})))
     assert "kind kubernetes" in found[0].problem
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        pytest.param({"verbs": ("tools/call",), "attributes": {"argument.region": ("eu",), "tool": ("report",)}}, None, id="sound"),
+        pytest.param({"methods": ("POST",), "verbs": ("unknown", "session/listen")}, None, id="sound-verbs"),
+        pytest.param({"verbs": ("tools/calls",)}, "`verbs` names 'tools/calls'", id="verb"),
+        pytest.param({"methods": ("PUT",)}, "`methods` names 'PUT'", id="method"),
+        pytest.param({"attributes": {"argument.": ("eu",)}}, "the attribute `argument.`", id="argument-without-a-name"),
+        pytest.param({"attributes": {"arguments.region": ("eu",)}}, "the attribute `arguments.region`", id="misspelt"),
+        pytest.param({"when": "operation.attributes.tol == 'x'"}, "the attribute `tol`", id="condition"),
+    ],
+)
+def test_rules_for_mcp_servers_are_checked_by_what_mcp_has(asked, said):
+    tools = model.Service("tools", "mcp", "http", model.Address("127.0.0.1", 1), mcp=model.Mcp())
+    found = list(problems(snapshot(rule(services=("tools",), **asked), services={"tools": tools})))
+    assert [said in problem.problem for problem in found] == ([] if said is None else [True])
