@@ -221,8 +221,8 @@ def send_malformed(site: Site) -> None:
         "%s\r\n\r\n",
     )):  # fmt: skip
         values = site.plant(f"malformed-{at}")
-        site.heard.append((f"malformed {at}", ask(site.gateway, (shape % values["email"]).encode(), f"127.0.2.{at + 1}", seconds=1).data))
-        site.heard.append((f"malformed {at}", ask(site.gateway, (shape % values["aws"]).encode(), f"127.0.2.{at + 1}", seconds=1).data))
+        site.heard.append((f"malformed {at}", ask(site.gateway, (shape % values["email"]).encode(), f"127.0.2.{at + 1}", seconds=0.4).data))
+        site.heard.append((f"malformed {at}", ask(site.gateway, (shape % values["aws"]).encode(), f"127.0.2.{at + 1}", seconds=0.4).data))
 
 
 def answer_everything(site: Site) -> None:

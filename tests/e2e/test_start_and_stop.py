@@ -286,7 +286,7 @@ def test_broken_yaml_is_told_with_its_place(tmp_path):
             id="options",
         ),
         pytest.param(["--mode", "regular"], {}, ["mode"], id="mode-regular"),
-        pytest.param([], {"SSLKEYLOGFILE": "keys"}, ["SSLKEYLOGFILE"], id="key-log"),
+        pytest.param([], {"SSLKEYLOGFILE": "keys"}, ["SSLKEYLOGFILE"], id="key-log", marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_what_acts_behind_policy_refuses_the_start(tmp_path, arguments, environment, names):
