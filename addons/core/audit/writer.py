@@ -2,7 +2,8 @@
 
 A commit on the event loop would stall every flow for the length of an fsync; a timer would add latency for nothing. So one
 thread owns the store: while it commits one group the next one collects, and the size of a group settles at about the
-number of waiting flows. All futures of a group are resolved by one `call_soon_threadsafe`.
+number of waiting flows. It is woken once for each turn of the loop, with all that the turn has queued. All futures of a
+group are resolved by one `call_soon_threadsafe`.
 
 Ages of the queue are measured on the machine's monotonic clock and not on the Clock of the tests: a disk that hangs does
 so in real time. `except Exception` stands here because a thread that dies silently would leave every flow waiting.
@@ -114,7 +115,8 @@ class Writer:
         self._ends: OrderedDict[str, int] = OrderedDict()
         self._sealed: _Sealed | None = None
         self._wake = threading.Condition()
-        self._closing = False
+        self._ready = 0  # of the queue, from its left: what the writer may take
+        self._is_waking = self._closing = False
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="guardhouse-audit", daemon=True)
 
@@ -138,6 +140,15 @@ class Writer:
             pending.queued_at = now
             self._queue.append(pending)
             self._queued_size += pending.size
+        if not self._is_waking:
+            self._is_waking = True
+            self._loop.call_soon(self._release)
+
+    def _release(self) -> None:
+        """Let the writer take what this turn of the loop has queued: waking it for each entry would make groups of one."""
+        self._is_waking = False
+        with self._wake:
+            self._ready = len(self._queue)
             self._wake.notify()
 
     def withdraw(self, pending: Pending) -> bool:
@@ -147,6 +158,7 @@ class Writer:
                 self._queue.remove(pending)
             except ValueError:
                 return False
+            self._ready = min(self._ready, len(self._queue))
             self._queued_size -= pending.size
             return True
 
@@ -164,6 +176,7 @@ class Writer:
         """Write what is queued and end the thread. False when it hangs. Blocks: call it from another thread."""
         with self._wake:
             self._closing = True
+            self._ready = len(self._queue)
             self._wake.notify()
         self._thread.join(seconds)
         return not self._thread.is_alive()
@@ -181,14 +194,15 @@ class Writer:
     def _take(self) -> list[Pending] | None:
         """All that is queued, at most one group; empty after a while of silence; None at the end."""
         with self._wake:
-            if not self._queue and not self._closing:
+            if not self._ready and not self._closing:
                 self._wake.wait(IDLE_SECONDS)
-            if not self._queue:
+            if not self._ready:
                 return None if self._closing else []
             group: list[Pending] = []
             size = 0
-            while self._queue and len(group) < GROUP_EVENTS and size < GROUP_SIZE:
+            while self._ready and len(group) < GROUP_EVENTS and size < GROUP_SIZE:
                 pending = self._queue.popleft()
+                self._ready -= 1
                 size += pending.size
                 group.append(pending)
             self._queued_size -= size
