@@ -22,6 +22,7 @@ VERBS: dict[str, str] = {
     "export": "write events or flows to files",
     "replay": "serve recorded answers, or send recorded requests again",
     "approvals": "list, show, approve and deny what is held",
+    "identity": "say which checks a token fails",
     "key": "issue, list, rotate and revoke API keys",
     "policy": "check, test and explain the rules",
     "mask": "mask a file, or list what would be masked",

@@ -77,25 +77,54 @@ def split(text: str) -> Token:
 
 
 def check_header(token: Token, issuer: Issuer) -> None:
-    """Rows 3 to 7: the algorithm, no extensions, a usable `kid`, the right kind of token."""
-    header = token.header
-    algorithm = header.get("alg")
+    """Rows 3 to 7: the algorithm, no extensions, a usable `kid`, the right kind of token. (Row 5 is only noted: `Token.noted`.)"""
+    check_algorithm(token, issuer)
+    check_parameters(token)
+    check_key_id(token)
+    check_type(token, issuer)
+
+
+def check_algorithm(token: Token, issuer: Issuer) -> None:
+    """Row 3: one of the issuer's, and asymmetric."""
+    algorithm = token.header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS or algorithm not in issuer.signing_algorithms:
         raise challenge.invalid("algorithm")
-    if any(name in header for name in FORBIDDEN_PARAMETERS) or _is_nested(header.get("cty")):
+
+
+def check_parameters(token: Token) -> None:
+    """Row 4: no extensions, no detached or compressed payload, nothing nested."""
+    if any(name in token.header for name in FORBIDDEN_PARAMETERS) or _is_nested(token.header.get("cty")):
         raise challenge.invalid("header-parameter")
-    kid = header.get("kid")
+
+
+def check_key_id(token: Token) -> None:
+    """Row 6: a printable `kid`, before anything is looked up by it."""
+    kid = token.header.get("kid")
     if not isinstance(kid, str) or not _PRINTABLE.match(kid):
         raise challenge.invalid("key-id")
-    kind = header.get("typ")
+
+
+def check_type(token: Token, issuer: Issuer) -> None:
+    """Row 7: an access token."""
+    kind = token.header.get("typ")
     if not isinstance(kind, str) or kind not in accepted_types(issuer):
         raise challenge.invalid("token-type")
 
 
 def check_kind(token: Token, claims: Mapping[str, Any]) -> None:
     """Rows 8 and 9: no ID token, no logout or security event, whatever its `typ` says."""
-    if token.header["typ"] not in ("at+jwt", "application/at+jwt") and ("nonce" in claims or "at_hash" in claims):
+    check_no_id_token(token, claims)
+    check_no_event(claims)
+
+
+def check_no_id_token(token: Token, claims: Mapping[str, Any]) -> None:
+    """Row 8: an ID token tells its client who signed in; it opens nothing."""
+    if token.header.get("typ") not in ("at+jwt", "application/at+jwt") and ("nonce" in claims or "at_hash" in claims):
         raise challenge.invalid("id-token")
+
+
+def check_no_event(claims: Mapping[str, Any]) -> None:
+    """Row 9: a logout or security event is no access token."""
     if "events" in claims:
         raise challenge.invalid("security-event")
 
