@@ -93,6 +93,11 @@ class Principal:
         """The unambiguous key of this principal, for rows and look-ups."""
         return f"{self.issuer}\n{self.subject}"
 
+    @property
+    def asker_key(self) -> str:
+        """`key`, and who acts for them: alice herself and an agent that acts for alice ask as two."""
+        return "\n".join([self.key, *(f"{actor.issuer}\n{actor.subject}" for actor in self.actors)])
+
 
 @dataclass(frozen=True, slots=True)
 class Trace:

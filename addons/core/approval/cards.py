@@ -18,7 +18,7 @@ from addons.core.approval.policy import Counted, People, Tally
 from addons.core.approval.rows import Approval, UseRow, VoteRow
 from addons.core.approval.states import FINAL, State
 from addons.core.approval.terms import Terms
-from addons.core.approval.votes import is_requester, unknown
+from addons.core.approval.votes import asks_for, is_requester, unknown
 from addons.core.web.escape import visible
 from addons.core.wire import strict_json
 from addons.core.wire.strict_json import StrictJsonError
@@ -59,16 +59,18 @@ class Cards:
             where["state"] = state
         if service:
             where["service"] = service
-        if mine:
-            where["principal_key"] = viewer.key
         rows = await self.book.rows(where, "id DESC", LOOKED_AT)
-        seen = [row for row in rows if (before is None or row.id < before) and self.may_see(viewer, row)]
+        seen = [
+            row
+            for row in rows
+            if (before is None or row.id < before) and (is_requester(viewer, row) if mine else self.may_see(viewer, row))
+        ]
         return [await self._card(row, viewer) for row in seen[: max(1, min(limit, PAGE))]]
 
     async def status(self, approval_id: str, principal_key: str) -> dict[str, Any]:
         """State and progress, for the requester alone."""
         row = await self.book.row(approval_id)
-        if row is None or row.principal_key != principal_key:
+        if row is None or not asks_for(principal_key, row.principal_key):
             raise unknown()
         tally = await self._tally(row)
         return {

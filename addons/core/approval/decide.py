@@ -27,7 +27,7 @@ class Voter:
     actors: tuple[Actor, ...] = ()
     auth_time: float | None = None
     acr: str | None = None
-    key: str = ""  # Principal.key; empty for channels without a token
+    key: str = ""  # Principal.asker_key; empty for channels without a token
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def voter_of(principal: Principal) -> Voter:
         actors=principal.actors,
         auth_time=principal.auth_time,
         acr=principal.acr,
-        key=principal.key,
+        key=principal.asker_key,
     )
 
 

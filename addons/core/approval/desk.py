@@ -324,7 +324,7 @@ class Desk:
             digests.same(digest, entry.row.digest)
             and digests.same(hold.digest, entry.row.digest)
             and principal is not None
-            and principal.key == entry.row.principal_key
+            and principal.asker_key == entry.row.principal_key
         ):
             return
         await self.changed(entry.row.id)

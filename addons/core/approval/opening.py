@@ -60,9 +60,9 @@ class Openings:
         return self._same_digest.setdefault(digest, asyncio.Lock())
 
     async def _find(self, asked: Asked, digest: str, *, locked: bool = False) -> Entry | None:
-        key = {"digest": digest, "principal_key": asked.principal.key}
+        key = {"digest": digest, "principal_key": asked.principal.asker_key}
         rows = await self.book.rows(key, "created_at DESC", 20)
-        known = self.book.find(digest, asked.principal.key)
+        known = self.book.find(digest, asked.principal.asker_key)
         stored = {row.id for row in rows if row.state in OPEN_STATES}
         same = known is None or any(replace(row, view="") == known.row for row in rows)
         if not same or stored != (set() if known is None else {known.row.id}):
@@ -82,7 +82,7 @@ class Openings:
                 if known.doubtful:
                     await self.book.certain(known)
                 same = row is not None and replace(row, view="") == known.row
-            if self.book.find(digest, asked.principal.key) is not known:
+            if self.book.find(digest, asked.principal.asker_key) is not known:
                 return await self._find(asked, digest, locked=True)
             if same and stored <= {known.row.id}:
                 return known
@@ -100,7 +100,7 @@ class Openings:
 
     async def _remember(self, asked: Asked) -> None:
         """The principal's openings of the last hour, which may be of an earlier process."""
-        key = asked.principal.key
+        key = asked.principal.asker_key
         if key in self._opened_at:
             return
         rows = await self.book.rows({"principal_key": key}, "created_at DESC", asked.terms.max_openings_per_hour)
@@ -108,9 +108,9 @@ class Openings:
 
     def _reserve(self, asked: Asked) -> None:
         """Count this opening, or refuse it: no row, and nobody is asked."""
-        terms, key = asked.terms, asked.principal.key
+        terms, key = asked.terms, asked.principal.asker_key
         pending = [(entry.row.principal_key, entry.owner) for entry in self.book.open.values() if entry.row.state is State.PENDING]
-        pending += [(other.principal.key, other.owner) for other in self._being_opened]
+        pending += [(other.principal.asker_key, other.owner) for other in self._being_opened]
         most = terms.max_pending_per_principal
         if sum(one == key for one, _ in pending) >= most or sum(owner == asked.owner for _, owner in pending) >= most:
             raise too_many(f"At most {most} of your requests may wait for people at a time. Wait for those, or withdraw some.", 30)
@@ -127,7 +127,7 @@ class Openings:
     async def _near_miss(self, asked: Asked, members: dict[str, str]) -> str:
         """The sentence for a request that differs from an earlier one in headers alone: they may carry no meaning."""
         for row in await self.book.rows(
-            {"principal_key": asked.principal.key, "service": asked.facts.service}, "created_at DESC", COMPARED
+            {"principal_key": asked.principal.asker_key, "service": asked.facts.service}, "created_at DESC", COMPARED
         ):
             names = digests.differing(derive.members_of(row), members)
             if names and all(name.startswith("headers:") for name in names):
@@ -145,7 +145,7 @@ class Openings:
             digest_key_id=digests.key_id(self.key),
             members=members,
             view=view,
-            principal_key=asked.principal.key,
+            principal_key=asked.principal.asker_key,
             service=asked.facts.service,
             rules=tuple(sorted(asked.facts.rules)),
             policy_digest=asked.facts.policy,

@@ -96,8 +96,19 @@ class Ballot:
 
 
 def is_requester(voter: Voter, row: Approval) -> bool:
-    """The person on whose behalf the request was made: their denial is a withdrawal."""
-    return bool(voter.key) and voter.key == row.principal_key
+    """Who asked, or the person on whose behalf they did: their denial is a withdrawal."""
+    return asks_for(voter.key, row.principal_key)
+
+
+def asks_for(key: str, asker_key: str) -> bool:
+    """True when `key` is the asker's own, or that of the person they acted for (Principal.asker_key).
+
+    An agent is the requester of what it asked itself, never of what the person it acts for asked.
+    """
+    if not key:
+        return False
+    is_nobodys_agent = key.count("\n") == 1  # issuer and subject, no actor
+    return key == asker_key or (is_nobodys_agent and asker_key.startswith(key + "\n"))
 
 
 def check_shown(entry: Entry, row: Approval) -> None:

@@ -72,7 +72,7 @@ class LeafMasker:
     def mask(self, text: str, site: Site, named: Sequence[Hit] = ()) -> str | None:
         """The masked text, None when nothing changes. `named` are hits that the caller already knows of."""
         self.tools.alive()
-        if not text or self.tools.transformer.marks.is_mark(text):
+        if not text or self._is_ours(text, site):
             return None
         view = self.tools.view
         active = view.active(site.pointer)
@@ -90,10 +90,22 @@ class LeafMasker:
     def whole(self, text: str, site: Site) -> list[Hit]:
         """The one hit of a text that is masked whole: a field rule, a Secret's data, a telling key. None for a mark of ours."""
         active = self.tools.view.active(site.pointer)
-        if not active or self.tools.transformer.marks.is_mark(text):
+        if not active or self._is_ours(text, site):
             return []
         rules = self._rules(site, active)
         return self._whole(text, site, active, rules, self._sight(site, active, rules))
+
+    def _is_ours(self, text: str, site: Site) -> bool:
+        """A mark of ours; in a Secret's data also the base64 of one, which is how we leave it there."""
+        is_mark = self.tools.transformer.marks.is_mark
+        if is_mark(text):
+            return True
+        if not site.in_secret or not _BASE64.fullmatch(text):
+            return False
+        try:
+            return is_mark(base64.b64decode(text, validate=True).decode("ascii"))
+        except (binascii.Error, UnicodeDecodeError):
+            return False
 
     def find(self, text: str, site: Site) -> list[Hit]:
         """What would be masked in a plain string, without looking inside it."""

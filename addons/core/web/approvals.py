@@ -73,7 +73,7 @@ def routes(services: ControlServices, access: Access) -> APIRouter:
     @router.get("/approvals/{approval_id}/status", summary="How your own held request stands (a token of the data path counts)")
     async def approval_status(request: Request, approval_id: str) -> Response:
         principal = await access.requester(request)
-        status = dict(await desk.status(approval_id, principal.key))
+        status = dict(await desk.status(approval_id, principal.asker_key))
         after = status.get("retry_after")
         return JSONResponse(status, headers={} if after is None else {"Retry-After": str(after)})
 

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from addons.core.approval.decide import Voter
+from addons.core.approval.votes import asks_for
 from addons.core.errors import DecisionError
 from addons.core.exchange import Actor
 from tests.parts.approval import Room, one_of, person, snapshot
@@ -190,3 +191,19 @@ async def test_only_the_requester_withdraws():
     assert room.only["state"] == "cancelled"
     with pytest.raises(Exception, match="withdrawn"):
         await task
+
+
+@pytest.mark.parametrize(
+    ("key", "asker", "is_theirs"),
+    [
+        pytest.param("idp\nalice", "idp\nalice", True, id="herself"),
+        pytest.param("idp\nalice", "idp\nalice\nidp\nplanner", True, id="what-an-agent-asked-for-her"),
+        pytest.param("idp\nalice\nidp\nplanner", "idp\nalice\nidp\nplanner", True, id="the-agent-itself"),
+        pytest.param("idp\nalice\nidp\nplanner", "idp\nalice", False, id="an-agent-is-not-the-person"),
+        pytest.param("idp\nalice\nidp\nplanner", "idp\nalice\nidp\nplanner\nidp\ntool", False, id="nor-another-agent-further-on"),
+        pytest.param("idp\nali", "idp\nalice\nidp\nplanner", False, id="half-a-name"),
+        pytest.param("", "idp\nalice", False, id="nobody"),
+    ],
+)
+def test_who_is_the_requester(key, asker, is_theirs):
+    assert asks_for(key, asker) is is_theirs
