@@ -138,7 +138,10 @@ def _start(result: Any, text: str) -> int:
         return int(result.start)
     local = text[result.start : result.end].rpartition("@")[0]
     cut = max(local.rfind(char) for char in "/?=&#|{}`")
-    return int(result.start) + (cut + 1 if cut + 1 < len(local) else 0)
+    start = cut + 1 if cut + 1 < len(local) else 0
+    while start + 1 < len(local) and local[start] in "'*":  # a quote or emphasis around it, which XML and Markdown need back
+        start += 1
+    return int(result.start) + start
 
 
 def _score(result: Any, text: str, context: list[str]) -> float:
