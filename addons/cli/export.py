@@ -1,4 +1,4 @@
-"""`guardhouse export`: what a query finds, as JSON lines or as mitmproxy's own flow file.
+"""`guardhouse export`: what a query finds, as JSON lines, as mitmproxy's own flow file, or as an HTTP Archive.
 
 A file appears only when it is whole: it is written beside its name, for its owner only, and renamed at the end.
 """
@@ -21,7 +21,12 @@ from addons.cli.evidence import Evidence, one_query, reading_options
 @click.command()
 @click.argument("query", nargs=-1)
 @click.option(
-    "--format", "kind", type=click.Choice(["jsonl", "flows"]), default="jsonl", show_default=True, help="Events, or flows for mitmproxy."
+    "--format",
+    "kind",
+    type=click.Choice(["jsonl", "flows", "har"]),
+    default="jsonl",
+    show_default=True,
+    help="Events; flows for mitmproxy; an HTTP Archive for browsers and tools.",
 )
 @click.option("-o", "--output", required=True, help="The file to write; - for standard output (jsonl only).")
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
@@ -31,25 +36,27 @@ def command(evidence: Evidence, query: tuple[str, ...], kind: str, output: str, 
     """Write everything that QUERY finds to a file. QUERY takes the facets of `guardhouse search`.
 
     jsonl: one event a line, newest first, with its leaf. flows: a native file for mitmproxy and `guardhouse replay`.
+    har: an HTTP Archive (HAR 1.2), as mitmproxy exports it; what was decided stands in `_guardhouse` of each entry.
     All content is masked. The export itself is recorded before the first byte is sent.
 
     \b
     Examples:
       guardhouse export effect:deny since:7d -o denied.jsonl
       guardhouse export --format flows 'service:crm since:1h' -o case.flows
+      guardhouse export --format har session:my-session -o case.har
       guardhouse export principal:dev:alice -o - | jq .core.rules
     """
-    rows = tracked(evidence.exported(one_query(query), kind), "exporting")
+    rows = tracked(evidence.exported(one_query(query), "jsonl" if kind == "jsonl" else "flows"), "exporting")
     if output == "-":
-        if kind == "flows":
-            raise click.UsageError("A flow file goes to a file, not to standard output.")
+        if kind != "jsonl":
+            raise click.UsageError("A flow file or an archive goes to a file, not to standard output.")
         write_lines(sys.stdout.buffer, rows)
         return
     target = Path(output)
     if target.exists() and not force:
         raise click.UsageError(f"{output} is there already; --force replaces it.")
     with whole_file(target) as place:
-        count, skipped = write_flow_file(place, rows) if kind == "flows" else (write_file(place, rows), [])
+        count, skipped = (write_file(place, rows), []) if kind == "jsonl" else write_flow_file(place, rows, kind)
         if not count:
             raise AnswerIsNo("Nothing matches, so no file was written.")
     if as_json:
@@ -57,7 +64,7 @@ def command(evidence: Evidence, query: tuple[str, ...], kind: str, output: str, 
         return
     for one in skipped:
         note(f"left out: {one['what']} ({one['why']})")
-    click.echo(f"Wrote {count} {'flows' if kind == 'flows' else 'events'} to {output}.")
+    click.echo(f"Wrote {count} {'events' if kind == 'jsonl' else 'flows'} to {output}.")
 
 
 @contextlib.contextmanager
@@ -90,9 +97,10 @@ def write_lines(file: BinaryIO, rows: Iterator[dict[str, Any]]) -> int:
     return count
 
 
-def write_flow_file(place: Path, rows: Iterator[dict[str, Any]]) -> tuple[int, list[dict[str, str]]]:
-    """Write mitmproxy's own format; returns how many flows and what was left out."""
+def write_flow_file(place: Path, rows: Iterator[dict[str, Any]], kind: str) -> tuple[int, list[dict[str, str]]]:
+    """Write mitmproxy's own format, or an archive; returns how many flows and what was left out."""
     from addons.host.flowfile import RecordedFlow, write_flows  # mitmproxy takes a second to import, and only this needs it
+    from addons.host.har import write_har
 
     def recorded() -> Iterator[RecordedFlow]:
         for row in rows:
@@ -105,5 +113,5 @@ def write_flow_file(place: Path, rows: Iterator[dict[str, Any]]) -> tuple[int, l
                 facts=row["facts"],
             )
 
-    count, skipped = write_flows(place, recorded())
+    count, skipped = (write_har if kind == "har" else write_flows)(place, recorded())
     return count, [{"what": one.what, "why": one.why} for one in skipped]

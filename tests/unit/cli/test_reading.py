@@ -101,6 +101,17 @@ def test_an_export_of_flows_opens_in_mitmproxy(store, tmp_path):
     assert flow.response.json() == {"name": "[MASKED:PERSON]", "city": "Zürich"}
 
 
+def test_an_export_as_an_archive(store, tmp_path):
+    target = tmp_path / "case.har"
+    answer = run("export", "--db", store, "--format", "har", "-o", target, "--json")
+    assert (answer.exit_code, json.loads(answer.stdout)) == (0, {"file": str(target), "format": "har", "count": 1, "skipped": []})
+    (entry,) = json.loads(target.read_text())["log"]["entries"]
+    assert (entry["request"]["method"], entry["response"]["status"]) == ("DELETE", 200)
+    assert json.loads(entry["response"]["content"]["text"]) == {"name": "[MASKED:PERSON]", "city": "Zürich"}
+    assert entry["_guardhouse"]["principal"] == "dev:alice"
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
@@ -111,6 +122,7 @@ def test_an_export_of_flows_opens_in_mitmproxy(store, tmp_path):
         pytest.param(("show", "999999"), 1, "There is no event", id="not-there"),
         pytest.param(("export", "kind:http"), 2, "Missing option", id="no-output"),
         pytest.param(("export", "--format", "flows", "-o", "-"), 2, "not to standard output", id="flows-to-a-pipe"),
+        pytest.param(("export", "--format", "har", "-o", "-"), 2, "not to standard output", id="har-to-a-pipe"),
         pytest.param(("export", "verb:NOTHING", "-o", "x"), 1, "Nothing matches", id="empty-export"),
         pytest.param(("export", "--format", "pdf", "-o", "x"), 2, "Invalid value", id="unknown-format"),
     ],
