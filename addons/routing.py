@@ -30,7 +30,9 @@ class Routing:
         listener = routing.find_listener(gateway, host, port)
         routing.check_transport(listener, flow.client_conn.tls_established)
         head = head_of(flow)
-        service = routing.find_service(gateway, listener, canonical.host_of(head))
+        named = canonical.host_of(head)
+        routing.check_name(listener, flow.client_conn.sni, named)
+        service = routing.find_service(gateway, listener, named)
         record = exchange.read(flow.metadata)
         record.service = service.name
         exchange.write(flow.metadata, record)

@@ -33,6 +33,7 @@ WAY_OUT = (
     "guardhouse-routing.requestheaders",
     "guardhouse-identity.requestheaders",
     "guardhouse-session.requestheaders",
+    "guardhouse-validation.request",
     "guardhouse-routing.request",
     "guardhouse-policy.request",
     FINGERPRINTED,

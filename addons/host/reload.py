@@ -10,9 +10,10 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 
+from addons.core.audit.events import json_field, make
 from addons.core.config.load import load
 from addons.core.config.model import Gateway, Snapshot
-from addons.core.errors import ConfigError, ConfigProblem, GuardhouseError
+from addons.core.errors import AuditError, ConfigError, ConfigProblem, GuardhouseError
 from addons.host.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -56,12 +57,23 @@ def fixed_changes(old: Gateway, fresh: Gateway) -> list[str]:
 
 
 async def reload_and_log(runtime: Runtime) -> None:
-    """Reload by signal: nobody waits for the answer, so it goes to the log."""
+    """Reload by signal: nobody waits for the answer, so it goes to the log; the audit gets what a reload by the control plane gets."""
     try:
+        await record(runtime, "reload-asked")
         fresh = await reload(runtime)
+        await record(runtime, "reloaded", fresh.digest)
+    except AuditError as error:
+        logger.warning("reload by signal could not be recorded: %s", error)
     except GuardhouseError as error:
         logger.warning("reload refused, the old rules stay: %s", error)
     except Exception as error:
         logger.warning("reload failed, the old rules stay: %s", type(error).__name__)
     else:
         logger.info("reloaded: %s", fresh.digest)
+
+
+async def record(runtime: Runtime, verb: str, digest: str | None = None) -> None:
+    """Write down that the machine's own operator had the files loaded again: who may send a signal has no name here."""
+    if runtime.store is None:
+        raise AuditError(detail="the audit log is not open")
+    await runtime.store.append(make("Mark", "config", {"verb": verb, "policy_digest": digest}, {"note": json_field({"by": "signal"})}))

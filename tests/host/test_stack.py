@@ -1,5 +1,6 @@
 """The real stack in a real mitmdump, with the example of `policies/` on ports of its own (acceptance 1, 11, 13, 18)."""
 
+import json
 import re
 import shutil
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from addons.core.audit.reader import Reader
 from addons.host.fail_closed import hooks_of
 from tests.parts.host_gateway import ROOT, Gateway, free_port, mitmdump, wait_for
 
@@ -155,6 +157,28 @@ def test_a_reload_by_signal_swaps_all_files_or_none(gateway: Gateway, token: str
     rules.write_text(before)
     gateway.process.send_signal(signal.SIGHUP)
     wait_for(lambda: get(gateway, token, "/customers/1")[0] == 200)
+
+
+def config_verbs(gateway: Gateway) -> list[tuple[str, str | None]]:
+    """What the log says of its configuration: verb, and by whom."""
+    with Reader.open(gateway.home / "recordings" / "audit.db") as reader:
+        events = [event for event in reader.events("seq > ?", (0,)) if event.kind == "config"]
+    return [(event.core["verb"], json.loads(event.fields.get("note", b"{}")).get("by")) for event in events]
+
+
+def test_a_reload_by_signal_leaves_the_events_of_a_reload_by_the_control_plane(gateway: Gateway, token: str):
+    settled_rows(gateway)
+    before = len(config_verbs(gateway))
+    gateway.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: {("reload", None), ("reloaded", "signal")} <= set(config_verbs(gateway)[before:]))
+    assert sorted(config_verbs(gateway)[before:], key=str) == [("reload", None), ("reload-asked", "signal"), ("reloaded", "signal")]
+    rules = gateway.home / "policies" / "rules.yaml"
+    good = rules.read_text()
+    rules.write_text(good + "\nnonsense: [\n")
+    before = len(config_verbs(gateway))
+    gateway.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: config_verbs(gateway)[before:] == [("reload-asked", "signal")])
+    rules.write_text(good)
 
 
 def test_a_stop_ends_with_0_and_a_second_start_reads_the_same_store(tmp_path: Path):

@@ -98,6 +98,9 @@ class Validation(Shell):
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         pass
 
+    def request(self, flow: http.HTTPFlow) -> None:
+        pass
+
 
 class Routing(Shell):
     name = "guardhouse-routing"

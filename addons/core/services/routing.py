@@ -28,6 +28,16 @@ def check_transport(listener: Listener, tls_established: bool) -> None:
         raise RouteError("This listener speaks cleartext only. Use http.", code="misdirected", detail="TLS on a cleartext listener")
 
 
+def check_name(listener: Listener, shaken: str | None, host: str) -> None:
+    """The name of the TLS handshake is the one that the request speaks to (RFC 9110 section 7.4); a client that names an address sends none."""
+    if listener.tls is not None and shaken and shaken.rstrip(".").lower() != host:
+        raise RouteError(
+            "The connection was opened for another host. Open one of its own for this host.",
+            code="misdirected",
+            detail="the host is not the name of the TLS handshake",
+        )
+
+
 def find_service(gateway: Gateway, listener: Listener, host: str) -> Service:
     """Return the service with this host, or the listener's first one if that takes the rest."""
     own = [gateway.services[name] for name in listener.services if name in gateway.services]

@@ -4,7 +4,7 @@ import pytest
 
 from addons.core.config.model import Address, Listener, Reference, Service, Tls
 from addons.core.errors import GuardhouseError, RouteError
-from addons.core.services.routing import check_transport, find_listener, find_service, host_header
+from addons.core.services.routing import check_name, check_transport, find_listener, find_service, host_header
 from tests import harness
 
 AUTO = Tls(Reference("auto", "", "local"))
@@ -92,3 +92,24 @@ def test_a_listener_speaks_what_its_configuration_says(listener, tls, passes):
 )
 def test_the_upstream_sees_the_host_that_its_configuration_says(service, shown):
     assert host_header(service, "crm.test:1") == shown
+
+
+@pytest.mark.parametrize(
+    ("listener", "shaken", "host", "passes"),
+    [
+        pytest.param(TLS, "echo.localhost", "echo.localhost", True, id="the-same"),
+        pytest.param(TLS, "Echo.Localhost.", "echo.localhost", True, id="case-and-a-final-dot"),
+        pytest.param(TLS, None, "echo.localhost", True, id="no-name-was-sent"),
+        pytest.param(TLS, "", "127.0.0.1", True, id="an-empty-name"),
+        pytest.param(TLS, "crm.localhost", "echo.localhost", False, id="another-service-of-the-same-listener"),
+        pytest.param(TLS, "crm.localhost", "127.0.0.1", False, id="a-name-and-then-an-address"),
+        pytest.param(CLEAR, "crm.localhost", "echo.localhost", True, id="cleartext-has-no-name"),
+    ],
+)
+def test_a_connection_is_for_the_host_that_its_handshake_named(listener, shaken, host, passes):
+    if passes:
+        check_name(listener, shaken, host)
+        return
+    with pytest.raises(RouteError) as refused:
+        check_name(listener, shaken, host)
+    assert (refused.value.status, refused.value.code) == (421, "misdirected")
