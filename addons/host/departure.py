@@ -14,7 +14,7 @@ from addons.core.config.model import Snapshot
 from addons.core.errors import AuditError, GuardhouseError, PolicyDeniedError
 from addons.core.exchange import Decision, Effect, Exchange
 from addons.core.policy.evaluate import decide
-from addons.host import chain, connections, gate, listeners, patches_clock
+from addons.host import chain, connections, gate, listeners, patches_clock, streams
 from addons.host.facts import request_facts
 from addons.host.fingerprint import fingerprint
 from addons.host.gate import Gate
@@ -62,6 +62,7 @@ class Departure:
     def server_connected(self, data: server_hooks.ServerConnectionHookData) -> None:
         """Judge the address that was really dialled, before a byte is sent (design/mitmproxy.md 7.3)."""
         connections.require_allowed_peer(self.runtime, data)
+        streams.pace(data.client, data.server)
 
     def _require_identity(self, record: Exchange, snapshot: Snapshot) -> None:
         if record.principal is None or self.runtime.identity is None:

@@ -13,17 +13,17 @@ import asyncio
 import hashlib
 import hmac
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Protocol
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
-from mitmproxy import ctx, http
+from mitmproxy import connection, ctx, http
 from mitmproxy import flow as mitmflow
 
 from addons.core.errors import AuthenticationError, GuardhouseError, MaskingError, UpstreamError
 from addons.core.exchange import Exchange
 from addons.host import patches_clock
-from addons.host.refusals import abort_client
+from addons.host.refusals import abort_client, settled
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +92,9 @@ class StreamGuard:
         self.last = 0.0  # loop time of the last piece
         self._pipe = pipe
         self._timers: list[asyncio.TimerHandle] = []
+        self.has_recorder = asyncio.Event()
+        if (known := _PACES.get(flow.server_conn)) is not None:
+            known.streams.add(self)
 
     def __call__(self, data: bytes) -> list[bytes]:
         """What leaves now. `b""` is the end of the answer."""
@@ -130,6 +133,7 @@ class StreamGuard:
             return
         self.error = error
         self.stop_clocks()
+        self.has_recorder.set()
         self.flow.error = mitmflow.Error(mitmflow.Error.KILLED_MESSAGE)  # `flow.kill` would keep the audit's hooks away
         if not patches_clock.inject(patches_clock.Cut(0, self.flow)):
             abort_client(self.flow.client_conn)
@@ -142,7 +146,7 @@ class StreamGuard:
         if until is not None:
             self._timers.append(loop.call_later(max(0.0, until - now), self.cut, AuthenticationError(code="token-expired")))
         self._timers.append(loop.call_later(idle, self._look, idle))
-        slow_down(self)
+        self.has_recorder.set()
 
     def stop_clocks(self) -> None:
         """Nothing strikes any more."""
@@ -164,38 +168,52 @@ def of_stream(flow: http.HTTPFlow, guard: Any) -> bool:
     return guard is not None and flow.response is not None and flow.response.stream is guard
 
 
-def slow_down(guard: StreamGuard) -> None:
-    """Read from this upstream in small bites, and only while the recorder keeps up."""
+class Pace:
+    """How an upstream connection is read: whoever may be flooded gets a breath between two reads.
+
+    mitmproxy queues whatever comes while a hook waits, and calls a stream without ever waiting for it. So a large read is followed by a
+    turn of the event loop, and while streams pass on this connection it is read in small bites, and not before their recorders have room.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self.streams: WeakSet[StreamGuard] = WeakSet()
+        self._read = reader.read
+        self._was_large = False
+
+    async def read(self, size: int = -1) -> bytes:
+        """In place of `StreamReader.read`."""
+        if self._was_large or self.streams:
+            await asyncio.sleep(0)
+            for guard in list(self.streams):
+                await self._wait_for(guard)
+        data = await self._read(READ if self.streams else size)
+        self._was_large = len(data) > READ
+        return data
+
+    async def _wait_for(self, guard: "StreamGuard") -> None:
+        if guard.error is not None or guard.is_whole or not guard.flow.live or settled(guard.flow):
+            self.streams.discard(guard)
+            return
+        try:
+            async with asyncio.timeout(ROOM_SECONDS):
+                await guard.has_recorder.wait()
+                if guard.recorder is not None:
+                    await guard.recorder.room()
+        except TimeoutError:
+            return  # the recorder's own limits strike
+
+
+def pace(client: connection.Client, server: connection.Server) -> None:
+    """Read this upstream connection at a pace that the gateway can keep. Called before its first byte is read."""
     proxyserver = ctx.master.addons.get("proxyserver") if hasattr(ctx, "master") else None
-    handler = proxyserver.connections.get(guard.flow.client_conn.id) if proxyserver is not None else None
-    if handler is None:
-        return
-    io = handler.transports.get(guard.flow.server_conn)
-    reader = io.reader if io is not None else None
-    if reader is not None and "read" not in vars(reader):
-        stock_read = reader.read
-        reader.read = lambda size=-1: stock_read(min(size, READ) if size >= 0 else READ)
-    if not hasattr(handler, "guardhouse_streams"):
-        handler.guardhouse_streams = WeakSet()
-        handler.drain_writers = _paced(handler, handler.drain_writers)
-    handler.guardhouse_streams.add(guard)
+    handler = proxyserver.connections.get(client.id) if proxyserver is not None else None
+    io = handler.transports.get(server) if handler is not None else None
+    if io is not None and io.reader is not None:
+        paced = _PACES[server] = Pace(io.reader)
+        io.reader.read = paced.read
 
 
-def _paced(handler: Any, stock_drain: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-    """mitmproxy waits for this between two reads: the one place where a synchronous stream can be made to wait."""
-
-    async def drained() -> None:
-        await stock_drain()
-        await asyncio.sleep(0)
-        for guard in list(handler.guardhouse_streams):
-            if guard.recorder is not None and guard.error is None and not guard.is_whole:
-                try:
-                    async with asyncio.timeout(ROOM_SECONDS):
-                        await guard.recorder.room()
-                except TimeoutError:
-                    continue
-
-    return drained
+_PACES: WeakKeyDictionary[connection.Server, Pace] = WeakKeyDictionary()
 
 
 def cut_endless(flows: WeakSet[Any], error: Callable[[], GuardhouseError], guard_of: Callable[[Any], StreamGuard | None]) -> int:
