@@ -135,7 +135,7 @@ def last_net(hook: str, flow: mitmflow.Flow) -> None:
     door = gate.find(flow)
     if door is None or not door.departed:
         refuse(flow, GuardhouseError(detail=f"still blocked after the last {hook} hook"))
-    elif hook == "responseheaders" and flow.response is not None and flow.response.stream and flow.response.stream is not door.stream:
+    elif hook == "responseheaders" and flow.response is not None and (flow.response.stream or None) is not door.stream:
         refuse(flow, MaskingError(code="masking-missing", detail="response streaming was turned on"))
     elif hook == "response" and not door.receipt:
         refuse_at(hook, flow, MaskingError(code="masking-missing", detail="no receipt after the last response hook"))

@@ -62,14 +62,17 @@ def test_an_answer_over_the_limit_is_a_bad_gateway(gateway: Gateway, part: str):
     assert wait_terminal(gateway, path)["code"] == ("response-too-large" if part == "declared-long" else None)
 
 
-@pytest.mark.parametrize("path", ["/part/switch", "/part/events", "/endless"])
-def test_what_we_do_not_carry_yet_is_refused_at_once(gateway: Gateway, path: str):
+@pytest.mark.parametrize(
+    ("path", "expected", "code"),
+    [("/part/switch", 501, "not-supported"), ("/part/events", 502, "masking-missing"), ("/endless", 502, "masking-missing")],
+)
+def test_what_we_do_not_carry_or_nobody_masks_is_refused_at_once(gateway: Gateway, path: str, expected: int, code: str):
     before = time.monotonic()
     status, answer = gateway.get(path)
-    assert status == 501
+    assert status == expected
     assert b"SECRET" not in answer
     assert time.monotonic() - before < 2
-    assert wait_terminal(gateway, path)["code"] == "not-supported"
+    assert wait_terminal(gateway, path)["code"] == code
 
 
 @pytest.mark.parametrize("path", ["/never", "/half"])
@@ -169,7 +172,7 @@ def test_http2_speaks_to_us_and_gets_our_pages(gateway: Gateway):
         assert answer.json()["code"] == "upstream-failed"
         assert "server" not in answer.headers
         assert client.get("/part/trailers?h2").text == "hello"
-        assert client.get("/part/events?h2").status_code == 501
+        assert client.get("/part/events?h2").status_code == 502
         assert client.get("/again").text == "hello"
 
 

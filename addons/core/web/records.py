@@ -105,7 +105,7 @@ def _flows(reader: Reader, hits: list[search.Hit], seen: set[str]) -> Iterator[d
         events = reader.events("flow = ?", (pack_id(hit.flow),))
         skeleton = _first(events, "skeleton")
         if skeleton is not None:
-            body, answer = _first(events, "request.body"), _first(events, "response.body")
+            body, answer = _first(events, "request.body"), _first(events, "response.body") or _streamed(events)
             yield {
                 "flow": hit.flow,
                 "skeleton": _b64(skeleton),
@@ -130,6 +130,12 @@ def _facts(events: list[StoredEvent]) -> dict[str, Any]:
 
 def _first(events: list[StoredEvent], name: str) -> bytes | None:
     return next((event.fields[name] for event in events if name in event.fields), None)
+
+
+def _streamed(events: list[StoredEvent]) -> bytes | None:
+    """The body of an answer that passed as a stream, put together from its chunks; cut where the store's cap cut it."""
+    chunks = [event.fields["chunk"] for event in events if event.kind == "chunk" and "chunk" in event.fields]
+    return b"".join(chunks) if chunks else None
 
 
 def _readable(value: bytes) -> Any:
