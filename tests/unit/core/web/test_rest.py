@@ -258,3 +258,13 @@ async def test_every_error_is_a_problem(bench, method, path, status, code):
     async with bench.client() as client:
         answer = await client.request(method, path)
     assert (answer.status_code, answer.json()["code"], answer.headers["content-type"]) == (status, code, "application/problem+json")
+
+
+async def test_a_caller_with_an_api_key_learns_how_its_own_approval_stands_and_nothing_else(bench):
+    async with bench.client() as client:
+        own = await client.get("/v1/approvals/ap_1/status", headers={"X-Api-Key": "alice-data"})
+        other = await client.get("/v1/approvals/ap_1/status", headers={"X-Api-Key": "dave-data"})
+        both = await client.get("/v1/approvals/ap_1/status", headers={"X-Api-Key": "alice-data"} | bearer("nobody"))
+        listed = await client.get("/v1/approvals", headers={"X-Api-Key": "alice-data"})
+    assert (own.status_code, own.json()["state"]) == (200, "pending")
+    assert [answer.status_code for answer in (other, both, listed)] == [404, 401, 401]
