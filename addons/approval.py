@@ -23,7 +23,7 @@ from addons.core.approval.signals import SignalBox, prepare
 from addons.core.config.model import Reference, Snapshot
 from addons.core.errors import GuardhouseError, ValidationError
 from addons.core.exchange import Effect, Exchange
-from addons.host import gate
+from addons.host import gate, socket_steps
 from addons.host.fail_closed import answer, guard, settled
 from addons.host.held import accepted, alive, asked_of, judged_again
 from addons.host.ledger import LogLedger
@@ -107,6 +107,13 @@ class Approval:
         """It failed after it was let out: nobody can say how far it came."""
         if gate.of(flow).departed:
             await self._outcome(flow, "unknown", 0)
+
+    async def websocket_message(self, flow: http.HTTPFlow) -> None:
+        """Held messages are not waited for: both directions would stand still."""
+        await socket_steps.hold(self.runtime, flow)
+
+    async def websocket_end(self, flow: http.HTTPFlow) -> None:
+        await socket_steps.unsent(self.runtime, flow)
 
     def client_disconnected(self, client: connection.Client) -> None:
         """End the holds of a client that has left."""

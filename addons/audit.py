@@ -19,7 +19,7 @@ from addons.core.audit.traffic import Ending
 from addons.core.config.model import Snapshot
 from addons.core.errors import AuditError, GuardhouseError
 from addons.core.exchange import Redactor
-from addons.host import evidence, gate, stream_evidence
+from addons.host import evidence, gate, socket_evidence, stream_evidence
 from addons.host.fail_closed import guard, settled
 from addons.host.refusals import EXIT_CODE
 from addons.host.runtime import Runtime
@@ -103,10 +103,15 @@ class Outcome:
         status = flow.response.status_code if flow.response else None
         if door.refusal is not None:
             await self.end(flow, evidence.ending_of_refusal(flow, door.refusal))
+        elif socket_evidence.is_open(flow):
+            await socket_evidence.opened(flow, log_of(self.runtime), redactor_of(self.runtime))
         elif settled(flow) or not door.departed:
             await self.end(flow, Ending("Denied", status, reason="answered by the gateway"))
         else:
             await self.end(flow, Ending("ResponseComplete", status))
+
+    async def websocket_end(self, flow: http.HTTPFlow) -> None:
+        await self.end(flow, socket_evidence.ending(flow))
 
     async def error(self, flow: http.HTTPFlow) -> None:
         await self.end(flow, evidence.ending_of_error(flow, gate.of(flow)))
@@ -115,7 +120,7 @@ class Outcome:
         """End what this client has begun and nobody will end; a connection without any request gets a row of its own."""
         flows = [flow for flow in self.runtime.open_flows if flow.client_conn is client and isinstance(flow, http.HTTPFlow)]
         for flow in flows:
-            if gate.of(flow).intent_seq is not None:
+            if gate.of(flow).intent_seq is not None and not socket_evidence.is_closing(flow):
                 await self.end(flow, Ending("Interrupted", reason="the client left"))
         if not flows and client not in self.spoke:
             await self.tell_connection(client)

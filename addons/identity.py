@@ -23,6 +23,7 @@ from addons.core.identity.jwks import KeySets
 from addons.core.identity.presented import pick
 from addons.core.identity.verify import Verifier
 from addons.core.services.credentials import strip
+from addons.host import socket_clock, socket_steps
 from addons.host.fail_closed import guard
 from addons.host.runtime import Runtime
 
@@ -75,6 +76,12 @@ class Identity:
             flow.request.trailers.fields = stripped.fields
             record.notes.extend(stripped.notes)
             exchange.write(flow.metadata, record)
+
+    def websocket_start(self, flow: http.HTTPFlow) -> None:
+        socket_clock.watch(self.runtime, flow)
+
+    def websocket_message(self, flow: http.HTTPFlow) -> None:
+        socket_steps.identify(self.runtime, flow)
 
     def _verifier(self) -> Verifier:
         if self.runtime.identity is None:

@@ -13,6 +13,7 @@ from addons.core.exchange import Effect
 from addons.core.masking.rules import covers
 from addons.core.policy import masked_filters, replays
 from addons.core.policy.evaluate import decide, denial
+from addons.host import socket_steps
 from addons.host.fail_closed import guard
 from addons.host.runtime import Runtime
 
@@ -35,6 +36,9 @@ class Policy:
             raise denial(decision, record)
         replays.check(record)
         masked_filters.check(snapshot, record, covers)
+
+    def websocket_message(self, flow: http.HTTPFlow) -> None:
+        socket_steps.judge(self.runtime, flow)
 
 
 addons = [guard(Policy(Runtime()))]

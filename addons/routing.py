@@ -9,10 +9,10 @@ from mitmproxy import http
 
 from addons.core import exchange
 from addons.core.config.model import Service
-from addons.core.services import canonical, extract, routing
-from addons.core.services import http as plain_http
+from addons.core.services import canonical, extract, routing, websocket
 from addons.core.services.target import split
 from addons.core.services.terms import check_terms
+from addons.host import socket_steps
 from addons.host.fail_closed import guard
 from addons.host.request_head import head_of
 from addons.host.runtime import Runtime
@@ -36,14 +36,19 @@ class Routing:
         record = exchange.read(flow.metadata)
         record.service = service.name
         exchange.write(flow.metadata, record)
-        plain_http.refuse_upgrade(head)
+        if websocket.asks(head):
+            websocket.check(head, service)
         check_terms(head, service.accept)
         drop_upgrade(flow)
         point_at(flow, service)
 
+    def websocket_message(self, flow: http.HTTPFlow) -> None:
+        socket_steps.read(flow)
+
     def request(self, flow: http.HTTPFlow) -> None:
         record = exchange.read(flow.metadata)
         service = self.runtime.snapshot_of(flow).gateway.services[record.service or ""]
+        offer_websocket(flow)
         path, query = split(flow.request.data.path)
         record.operation = extract.operation(
             flow.request.data.method.decode(),
@@ -56,6 +61,15 @@ class Routing:
             service,
         )
         exchange.write(flow.metadata, record)
+
+
+def offer_websocket(flow: http.HTTPFlow) -> None:
+    """`Upgrade` is a matter of each connection, so it was taken out with the rest; a handshake that was read is ours to make again."""
+    headers = flow.request.headers
+    if websocket.KEY not in headers:
+        return
+    headers.pop(websocket.EXTENSIONS, None)
+    headers["Connection"], headers["Upgrade"] = "Upgrade", "websocket"
 
 
 def drop_upgrade(flow: http.HTTPFlow) -> None:

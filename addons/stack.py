@@ -29,6 +29,7 @@ from addons.host.runtime import Runtime  # noqa: E402
 from addons.identity import Identity  # noqa: E402
 from addons.masking import Apply, Prepare  # noqa: E402
 from addons.policy import Policy  # noqa: E402
+from addons.recording import Recording  # noqa: E402
 from addons.routing import Routing  # noqa: E402
 from addons.session import Session  # noqa: E402
 from addons.validation import Validation  # noqa: E402
@@ -50,6 +51,7 @@ addons = chain_of(
         Departure,  # the only door out: asks for all of the above again, and uses the approval
         Apply,  # the answer, masked: first of ours to see it
         Arrival,  # the door in: no receipt, no answer
+        Recording,  # each WebSocket message is durable before it is passed on: as masked, so after Apply
         Outcome,  # what the client gets is what is recorded: after masking, and exactly one terminal event
         Control,  # approvals, search, health on a port of its own: when all it shows is there
         Drain,  # answers what is held, closes what the others opened

@@ -13,6 +13,7 @@ import click
 from addons.cli.console import escape, json_option, print_facts, print_json, print_table
 from addons.cli.evidence import Evidence, reading_options
 from addons.cli.search import when
+from addons.core.recording import transcript
 
 SHOWN_ABOVE = frozenset(
     [
@@ -33,12 +34,14 @@ SHOWN_ABOVE = frozenset(
     ]
 )
 
-BESIDE = frozenset({"approval", "session"})  # kinds that tell of a flow in words of their own
+BESIDE = frozenset({"approval", "session", "ws"})  # kinds that tell of a flow in words of their own
 
 
 @click.command()
 @click.argument("id")
-@click.option("--body-lines", type=click.IntRange(0), default=60, show_default=True, help="Lines of each body; 0: all.")
+@click.option(
+    "--body-lines", type=click.IntRange(0), default=60, show_default=True, help="Lines of each body, and messages of a transcript; 0: all."
+)
 @reading_options
 @json_option
 def command(evidence: Evidence, id: str, body_lines: int, as_json: bool) -> None:
@@ -63,8 +66,10 @@ def command(evidence: Evidence, id: str, body_lines: int, as_json: bool) -> None
     print_facts(facts.summary(), indent=2)
     for side in ("request", "response"):
         show_message(side, facts, body_lines)
+    show_transcript(transcript.lines(view["events"]), body_lines)
     click.echo()
-    print_table(("Seq", "Time (UTC)", "Stage", "Kind", "More", "Leaf"), [line(event) for event in view["events"]])
+    told = [event for event in view["events"] if event["kind"] != transcript.KIND]
+    print_table(("Seq", "Time (UTC)", "Stage", "Kind", "More", "Leaf"), [line(event) for event in told])
 
 
 class Facts:
@@ -153,6 +158,21 @@ def show_message(side: str, facts: Facts, body_lines: int) -> None:
     click.echo("\n" + "\n".join("  " + escape(one) for one in shown))
     if len(shown) < len(lines):
         click.echo(f"  ({len(lines) - len(shown)} more lines; --body-lines 0 shows all)")
+
+
+def show_transcript(lines: list[transcript.Line], most: int) -> None:
+    """The messages of a WebSocket, in order, as they were passed on or refused."""
+    if not lines:
+        return
+    click.echo("\n" + click.style("Transcript", bold=True))
+    shown = lines if not most else lines[:most]
+    for one in shown:
+        number = "" if one.number is None else f"{one.number} "
+        refused = "" if one.is_passed else f" refused {one.reason}"
+        head = f"  {number}{when(one.ts_us)} {one.side or one.kind}{refused}"
+        click.echo(f"{escape(head)}: {escape(one.content) or f'({one.size} bytes)'}")
+    if len(shown) < len(lines):
+        click.echo(f"  ({len(lines) - len(shown)} more messages; --body-lines 0 shows all)")
 
 
 def line(event: dict[str, Any]) -> tuple[object, ...]:

@@ -14,14 +14,16 @@ from mitmproxy import http
 
 from addons.core import exchange
 from addons.core.errors import GuardhouseError, MaskingError, UpstreamError
-from addons.host import gate
+from addons.core.services import websocket
+from addons.host import gate, sockets
+from addons.host.request_head import head_of
 from addons.host.runtime import Runtime
 
 ENDLESS_MEDIA = ("text/event-stream", "application/grpc", "multipart/x-mixed-replace")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 VERSIONS = ("HTTP/1.0", "HTTP/1.1", "HTTP/2.0")
 NO_STREAMS = "The upstream answers with a stream that Guardhouse cannot mask. Ask for a finite answer."
-NO_UPGRADE = "The upstream wants to change the protocol, which Guardhouse does not carry yet."
+NO_UPGRADE = "The upstream wants to change the protocol, which nobody asked for."
 
 
 class Arrival:
@@ -37,9 +39,9 @@ class Arrival:
         assert flow.response is not None
         if problem := unreadable(flow.response):
             raise UpstreamError(detail=problem)
-        strip_foreign(flow.response)
         if flow.response.status_code == 101:
-            raise GuardhouseError(NO_UPGRADE, code="not-supported", detail="101 from the upstream")
+            open_socket(self.runtime, flow)
+        strip_foreign(flow.response)
         stream = gate.of(flow).stream
         if flow.response.stream and flow.response.stream is not stream:
             raise MaskingError(code="masking-missing", detail="response streaming was turned on")
@@ -54,8 +56,32 @@ class Arrival:
             raise MaskingError(code="masking-missing", detail="the answer has no body to look at")
         if not door.receipt:
             raise MaskingError(code="masking-missing", detail="no receipt from masking.Apply")
+        if socket := sockets.find(flow):
+            answer_handshake(flow, socket.subprotocol)
         if not is_stream or flow.client_conn.alpn != b"h2":
             drop_trailers(flow)
+
+
+def open_socket(runtime: Runtime, flow: http.HTTPFlow) -> None:
+    """A 101 must answer a WebSocket handshake of ours; any other would be a raw relay."""
+    assert flow.response is not None
+    snapshot = runtime.snapshot_of(flow)
+    service, head = snapshot.gateway.services.get(exchange.read(flow.metadata).service or ""), head_of(flow)
+    if service is None or service.websocket is None or not websocket.asks(head):
+        raise GuardhouseError(NO_UPGRADE, code="not-supported", detail="101 from the upstream")
+    chosen = websocket.check_answer(websocket.check(head, service), tuple(flow.response.headers.fields), service.websocket)
+    sockets.put(flow, sockets.Socket(chosen, service.websocket[chosen], snapshot))
+
+
+def answer_handshake(flow: http.HTTPFlow, subprotocol: str) -> None:
+    """What opens the session is made here again, whatever masking thought of an answer that is a digest."""
+    assert flow.response is not None
+    headers = flow.response.headers
+    headers["Upgrade"], headers["Connection"] = "websocket", "Upgrade"
+    headers["Sec-WebSocket-Accept"] = websocket.accept_of(flow.request.headers[websocket.KEY].encode()).decode()
+    headers.pop("Sec-WebSocket-Protocol", None)
+    if subprotocol:
+        headers["Sec-WebSocket-Protocol"] = subprotocol
 
 
 def require_departed(flow: http.HTTPFlow) -> gate.Gate:

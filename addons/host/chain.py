@@ -20,6 +20,7 @@ CHAIN = (
     "guardhouse-departure",
     "guardhouse-apply",
     "guardhouse-arrival",
+    "guardhouse-recording",
     "guardhouse-outcome",
     "guardhouse-control",
     "guardhouse-drain",

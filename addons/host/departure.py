@@ -12,16 +12,18 @@ from mitmproxy.proxy import server_hooks
 from addons.core import exchange
 from addons.core.config.model import Snapshot
 from addons.core.errors import AuditError, GuardhouseError, PolicyDeniedError
-from addons.core.exchange import Decision, Effect, Exchange
+from addons.core.exchange import Access, Decision, Effect, Exchange
 from addons.core.policy.evaluate import decide
+from addons.core.services import websocket
 from addons.host import chain, connections, gate, listeners, patches_clock, streams
 from addons.host.facts import request_facts
 from addons.host.fingerprint import fingerprint
 from addons.host.gate import Gate
 from addons.host.refusals import settled
+from addons.host.request_head import head_of
 from addons.host.runtime import Runtime
 
-NO_UPGRADE = "Guardhouse does not carry WebSocket or another upgrade yet. Send an ordinary request."
+NO_UPGRADE = "Guardhouse carries no upgrade but WebSocket. Send an ordinary request."
 RULES_CHANGED = "The rules changed while this request was on its way. Send it again."
 
 
@@ -40,8 +42,7 @@ class Departure:
         snapshot = self.runtime.snapshot_of(flow)
         require_steps(door)
         require_unchanged(flow, door)
-        if "upgrade" in flow.request.headers:
-            raise GuardhouseError(NO_UPGRADE, code="not-supported", detail="an upgrade was asked for")
+        require_known_upgrade(flow, record, snapshot)
         if listeners.is_tls_missing(flow, snapshot) and not flow.is_replay:
             raise GuardhouseError(detail="cleartext on a TLS listener, or no listener of ours")
         self._require_identity(record, snapshot)
@@ -110,6 +111,16 @@ def require_steps(door: Gate) -> None:
     """Every step of the way out ended normally, in its order."""
     if missing := chain.first_missing(door.steps):
         raise GuardhouseError(detail=f"{missing} did not run in its place")
+
+
+def require_known_upgrade(flow: http.HTTPFlow, record: Exchange, snapshot: Snapshot) -> None:
+    """The only upgrade that leaves is a WebSocket handshake that was judged as one."""
+    if "upgrade" not in flow.request.headers:
+        return
+    service, operation = snapshot.gateway.services.get(record.service or ""), record.operation
+    if service is None or operation is None or Access.CONNECT not in operation.access:
+        raise GuardhouseError(NO_UPGRADE, code="not-supported", detail="an upgrade was asked for")
+    websocket.check(head_of(flow), service)
 
 
 def require_client(flow: http.HTTPFlow, door: Gate) -> None:

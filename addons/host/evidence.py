@@ -48,7 +48,7 @@ def seen(flow: http.HTTPFlow, record: Exchange, snapshot: Snapshot, *, ending: E
         response=message(flow.response, limits) if flow.response is not None and is_theirs else None,
         received=door.received,
         sent=proof(key, flow.request.raw_content or b"") if door.departed else None,
-        skeleton=partial(skeleton.strip, state_of(flow)) if is_theirs and ending.stage == "ResponseComplete" else None,
+        skeleton=partial(skeleton.strip, state_of(flow)) if is_theirs and ending.stage == "ResponseComplete" and flow.websocket is None else None,
     )
 
 
@@ -116,7 +116,7 @@ def peer_of(client: connection.Client) -> str:
 
 def measured(flow: http.HTTPFlow, record: Exchange, ending: Ending, clock: Clock | None) -> Ending:
     """Add size and duration to an ending."""
-    size = len(flow.response.raw_content or b"") if flow.response is not None else 0
+    size = ending.size or (len(flow.response.raw_content or b"") if flow.response is not None else 0)
     spent = max(0.0, clock.now() - record.started_at) if clock is not None else 0.0
     return replace(ending, size=size, dur_us=int(spent * 1_000_000))
 

@@ -77,7 +77,12 @@ def less(fields: list[tuple[str, str]], injected: Mapping[str, str]) -> list[tup
 
 async def masked_view(flow: http.HTTPFlow, record: Exchange, redactor: Redactor) -> View:
     """What people see of the request. The work is done in a thread; what cannot be masked is withheld and said so."""
-    return await asyncio.to_thread(_view, flow.request.copy(), record, redactor)
+    return await view_of(flow.request.copy(), record, redactor)
+
+
+async def view_of(request: http.Request, record: Exchange, redactor: Redactor) -> View:
+    """The same of a request that is nobody's: a WebSocket message in the clothes of one."""
+    return await asyncio.to_thread(_view, request, record, redactor)
 
 
 def _view(request: http.Request, record: Exchange, redactor: Redactor) -> View:

@@ -120,6 +120,7 @@ class Guarded:
     def _closed_for_flows(self, hook: str, step: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
         """One coroutine and no more: this runs for every hook of every step of every request."""
         runtime, sees_settled, noted = self.runtime, self.sees_settled, f"{self.name}.{hook}"
+        is_step = not hook.startswith("websocket_")  # these run for each message: noted in the Socket, not in a list that grows
 
         async def closed(flow: mitmflow.Flow) -> None:
             if not flow.live:
@@ -143,7 +144,8 @@ class Guarded:
                 logger.warning("%s failed: %s", noted, type(error).__name__, exc_info=error)
                 self._refuse(hook, flow, GuardhouseError(detail=f"{noted}: {type(error).__name__}"))
             else:
-                self._passed(noted, flow, kept)
+                if is_step:
+                    self._passed(noted, flow, kept)
 
         return closed
 

@@ -19,6 +19,7 @@ from addons.host.patches_clock import UpstreamClock
 from addons.host.patches_http1 import InterimResponses, Trailers
 from addons.host.patches_limits import Unread
 from addons.host.patches_stream import EarlyAnswers, RefusedBodies
+from addons.host.patches_websocket import WebSocketControl
 from addons.host.runtime import Runtime
 
 http_layer: Any = stream_module  # their names are not exported
@@ -138,6 +139,7 @@ PATCHES: tuple[Patch, ...] = (
     UpstreamClock(),
     ErrorPages(),
     Gone(),
+    WebSocketControl(),
     MaxConnections(),
     Backlog(),
 )

@@ -5,6 +5,7 @@ shells do not see it again, but those that record. A refusal in `responseheaders
 patch `EarlyAnswers` then sends ours at once and cuts the upstream off.
 """
 
+import asyncio
 import html
 import json
 import logging
@@ -16,11 +17,12 @@ from mitmproxy import flow as mitmflow
 
 from addons.core import exchange
 from addons.core.errors import GuardhouseError, Problem, UpstreamError, problem_of
-from addons.host import gate, rpc_refusals
+from addons.host import gate, rpc_refusals, sockets
 
 logger = logging.getLogger(__name__)
 
 WITHHELD = "The upstream answered, but the answer could not be handled safely, so it was withheld. What you asked may have been done."
+CLOSES_WITHIN = 5.0  # seconds for the close frames of a WebSocket
 EXIT_CODE = 70  # EX_SOFTWARE: a supervisor restarts us
 
 _SETTLED: WeakSet[mitmflow.Flow] = WeakSet()
@@ -109,9 +111,8 @@ def _refuse_http(hook: str, flow: http.HTTPFlow, error: GuardhouseError) -> None
         door.stream.cut(error)  # its head has left: nothing can take its place any more
         return
     if hook.startswith("websocket"):
-        if flow.websocket is not None and flow.websocket.messages:
-            flow.websocket.messages[-1].drop()
-        abort_client(flow.client_conn)
+        sockets.refuse(hook, flow, error)
+        _cut_if_open(flow)
     elif hook in ("responseheaders", "response"):
         if not (settled(flow) and flow.response is not None):  # our own answer stays; what fails then is only the recording of it
             refuse(flow, withheld(error))
@@ -128,6 +129,15 @@ def withheld(error: GuardhouseError) -> GuardhouseError:
     if error.code == GuardhouseError.default_code:
         return GuardhouseError(WITHHELD, status=502, detail=error.detail)
     return error
+
+
+def _cut_if_open(flow: http.HTTPFlow) -> None:
+    """Where the layer of ours does not end a session that must end, the transport is cut."""
+    socket = sockets.find(flow)
+    if socket is None:
+        abort_client(flow.client_conn)
+    elif socket.end is not None:
+        asyncio.get_running_loop().call_later(CLOSES_WITHIN, lambda: abort_client(flow.client_conn) if flow.live else None)
 
 
 def close_connection(hook: str, args: tuple[Any, ...]) -> None:

@@ -225,7 +225,7 @@ class Service:
     ca: Reference | None = None
     host_header: str = "upstream"  # upstream | as-received
     credential: Credential | None = None
-    websocket: Mapping[str, Any] | None = None
+    websocket: Mapping[str, str] | None = None  # subprotocol ("": none) -> opaque, or the extractor of its messages
     request_trailers: tuple[str, ...] = ()
     observe: Observe | None = None
     accept: Accept = field(default_factory=Accept)

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import Any
 
 from addons.core.config import units
 from addons.core.config.model import Accept, Address, Credential, Development, Mcp, Observe, Service
@@ -16,6 +15,8 @@ _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")  # a token of RFC 911
 _HOST = re.compile(r"[a-z0-9_.-]{1,253}|[0-9a-f]*:[0-9a-f.]*:[0-9a-f:.]*")  # a name, or an IP address without brackets
 _PATH = re.compile(r"/[A-Za-z0-9._~/-]{0,255}")
 KINDS = ("http", "mcp")
+_SUBPROTOCOL = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}")  # a token again: it stands in a header
+EXTRACTORS = ("jsonrpc", "graphql")  # those of addons.core.services.messages; a test holds the two together
 _FRAMING = frozenset({"host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade", "keep-alive", "expect"})
 
 
@@ -126,15 +127,20 @@ def _credential(at: Section | None, name: str) -> Credential | None:
     return Credential(kind, at.reference("value", f"service-{name}"), header)
 
 
-def _websocket(at: Section | None) -> Mapping[str, Any] | None:
-    """Parsed so that the file stands; carrying WebSockets is a later part, and until then each upgrade is refused."""
+def _websocket(at: Section | None) -> Mapping[str, str] | None:
+    """Each subprotocol says in one of two ways how its messages are read: by an extractor, or not at all."""
     if at is None:
         return None
     found = {}
     for name, entry in at.named("subprotocols", "services.websocket.subprotocols"):
-        entry.unbuilt("extractor")
-        found[name] = {"messages": entry.choice("messages", ("opaque",), "opaque")}
-    return {"subprotocols": found}
+        if name and not _SUBPROTOCOL.fullmatch(name):
+            at.wrong("subprotocols", f"{at.quote(name)} is not the name of a subprotocol")
+        if entry.has("extractor") == entry.has("messages"):
+            at.wrong("subprotocols", f"the subprotocol {at.quote(name)} needs either `extractor` or `messages: opaque`")
+        found[name] = entry.choice("extractor", EXTRACTORS) if entry.has("extractor") else entry.choice("messages", ("opaque",), "opaque")
+    if not found:
+        at.wrong("subprotocols", "`websocket` names no subprotocol", 'name one, "" for none, or leave `websocket` out')
+    return found
 
 
 def _trailers(at: Section) -> tuple[str, ...]:

@@ -15,10 +15,10 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from addons.core.development import streams
+from addons.core.development import sockets, streams
 from addons.core.development.customers import CUSTOMERS
 from addons.core.wire import strict_json
 
@@ -91,7 +91,7 @@ def make_app(service: ExampleService) -> Starlette:
             Route("/echo", _echo, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
             Route("/stats", stats),
             *streams.ROUTES,
-            Route("/ws", _not_yet),
+            sockets.route(service.is_admitted),
         ]
     )
 
@@ -118,10 +118,6 @@ async def _echo(request: Request) -> Response:
             "body": body.decode("utf-8", "replace"),
         }
     )
-
-
-async def _not_yet(_: Request) -> Response:
-    return PlainTextResponse("WebSocket comes with its own issue\n", 501)
 
 
 async def _object(request: Request) -> dict[str, Any] | None:

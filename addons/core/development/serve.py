@@ -55,7 +55,7 @@ async def serve(app: Any, address: Address) -> Served:
         log_config=None,
         access_log=False,
         lifespan="off",
-        ws="none",
+        ws="wsproto",
         timeout_graceful_shutdown=1,
         server_header=False,
         date_header=False,

@@ -13,6 +13,7 @@ from addons.core.config.model import Rule, Snapshot
 from addons.core.errors import ConfigProblem
 from addons.core.policy.conditions import ConditionError, parse
 from addons.core.policy.facts import BUILT_IN, DECLARED, kind_of
+from addons.core.services import messages
 from addons.core.services.extract import FREE, VERBS
 
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
@@ -38,7 +39,8 @@ def _kinds(snapshot: Snapshot, rule: Rule) -> set[str]:
     kinds = {kind_of(snapshot, name) for name in names}
     if rule.protocols is None:
         return kinds
-    return {kind for kind in kinds if kind in rule.protocols or kind == BUILT_IN} or kinds
+    inside = {protocol for protocol in rule.protocols if protocol in messages.ATTRIBUTES}
+    return {kind for kind in kinds if kind in rule.protocols or kind == BUILT_IN} | inside or kinds
 
 
 def _condition(rule: Rule, kinds: set[str]) -> Iterator[ConfigProblem]:

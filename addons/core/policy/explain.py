@@ -59,6 +59,8 @@ def _tell(rule: Rule, facts: Facts, node: Operation) -> RuleStory:
     ]
     if match.grants(rule) and not node.exact:
         steps.append(Step("exact", False, "an exact reading, for an allow", "a heuristic one"))
+    if not match.is_named(rule, node):
+        steps.append(Step("access", False, "an allow that names `unknown` itself", ", ".join(sorted(map(str, node.access)))))
     if all(step.met for step in steps):
         steps += _condition(rule, facts, node)
     return RuleStory(rule.name, rule.effect, node.text, all(step.met for step in steps), tuple(steps))

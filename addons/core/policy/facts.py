@@ -12,10 +12,14 @@ from typing import Any
 from addons.core.config.model import Service, Snapshot
 from addons.core.errors import GuardhouseError
 from addons.core.exchange import Exchange, Operation, Principal
-from addons.core.services import extract
+from addons.core.services import extract, messages
 
 BUILT_IN = "guardhouse"  # the gateway's own destructive operations are operations of this service
-DECLARED: Mapping[str, frozenset[str]] = {**extract.ATTRIBUTES, BUILT_IN: frozenset()}  # by kind of service
+DECLARED: Mapping[str, frozenset[str]] = {  # by kind of service, and by protocol of a message inside one
+    **extract.ATTRIBUTES,
+    **messages.ATTRIBUTES,
+    BUILT_IN: frozenset(),
+}
 OPERATION = frozenset({"protocol", "verb", "text", "access", "resources", "exact", "attributes"})
 PRINCIPAL = frozenset(
     {"issuer", "issuer_alias", "subject", "person", "kind", "client_id", "groups", "actors", "owner", "auth_time", "acr", "amr", "method"}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from addons.core.config.model import Rule
-from addons.core.exchange import Operation
+from addons.core.exchange import Access, Operation
 from addons.core.policy import conditions
 from addons.core.policy.facts import Facts, variables
 from addons.core.policy.globs import matches_any
@@ -157,8 +157,13 @@ def holds(rule: Rule, facts: Facts, node: Operation) -> bool:
     return condition.holds(variables(facts, node))
 
 
+def is_named(rule: Rule, node: Operation) -> bool:
+    """What nobody could read is allowed only by a rule that says `access: [..., unknown]` itself."""
+    return not grants(rule) or Access.UNKNOWN not in node.access or rule.access is not None
+
+
 def applies(rule: Rule, facts: Facts, node: Operation) -> bool:
     """True when the rule matches this node. `exact: False` is a heuristic reading: it may never justify an allow."""
-    if grants(rule) and not node.exact:
+    if grants(rule) and not (node.exact and is_named(rule, node)):
         return False
     return meets(rule, facts, node) and holds(rule, facts, node)

@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from addons.core.config.model import Service
-from addons.core.errors import GuardhouseError
 from addons.core.exchange import Access, Operation
-from addons.core.services import filters, target
+from addons.core.services import filters, target, websocket
 from addons.core.services.canonical import Head
 from addons.core.services.terms import check_terms
 
 PROTOCOL = "http"
-ATTRIBUTES = frozenset({"scheme", "host", "path", "filters", "content_type", "has_body", "method_override", "path_parameters"})
+ATTRIBUTES = frozenset(
+    {"scheme", "host", "path", "filters", "content_type", "has_body", "method_override", "path_parameters", "subprotocols"}
+)
 ACCESS = {
     "GET": Access.READ, "HEAD": Access.READ, "OPTIONS": Access.READ,
     "POST": Access.WRITE, "PUT": Access.WRITE, "PATCH": Access.WRITE,
@@ -35,7 +36,7 @@ def operation(
         version=b"",
         headers=[(name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape")) for name, value in headers],
     )
-    refuse_upgrade(head)
+    offered = websocket.check(head, service).offered if websocket.asks(head) else None
     overriding = check_terms(head, service.accept, body)
     pairs = target.pairs(query.encode())
     filters.single(pairs)
@@ -52,7 +53,10 @@ def operation(
         "has_body": bool(body),
         "method_override": overriding,
         "path_parameters": parameters,
+        "subprotocols": None if offered is None else list(offered),
     }
+    if offered is not None:
+        return _upgrade(head, bare, attributes, websocket.access_of(offered, service.websocket or {}), overriding)
     resources = (bare,) if bare == literal else (bare, literal)
     text = head.target.decode()
     outer = _one(method, text, resources, attributes)
@@ -62,11 +66,11 @@ def operation(
     return _one(method, text, resources, attributes, (inner,))
 
 
-def refuse_upgrade(head: Head) -> None:
-    """WebSocket needs policy per message (design/mitmproxy.md 7.4); until that stands, it is refused."""
-    protocols = {token.strip().lower() for value in head.values(b"upgrade") for token in value.split(b",")}
-    if b"websocket" in protocols or head.values(b"sec-websocket-key"):
-        raise GuardhouseError("WebSocket is not carried yet. Use plain HTTP requests.", code="not-supported", detail="websocket")
+def _upgrade(head: Head, path: str, attributes: dict[str, Any], access: frozenset[Access], overriding: str | None) -> Operation:
+    """The opening of a WebSocket: it connects, and reads or writes nothing by itself."""
+    if overriding is not None:
+        raise target.malformed("method-override", "A WebSocket handshake does not override its method.")
+    return Operation(PROTOCOL, "GET", f"GET {head.target.decode()} (WebSocket)", access, (path,), attributes)
 
 
 def without_parameters(path: str) -> tuple[str, list[str]]:

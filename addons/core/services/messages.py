@@ -61,7 +61,7 @@ def refusal(reading: str, content: bytes, problem: Problem) -> bytes | None:
     try:
         if reading == RPC:
             message = jsonrpc.read(content)
-            return None if message.method is None else jsonrpc.error_of(problem, message.id).rstrip(b"\n")
+            return None if message.method is None or message.id is None else jsonrpc.error_of(problem, message.id).rstrip(b"\n")
         if reading == graphql.PROTOCOL:
             said = graphql.read(content)
             return graphql.error_of(problem, said.id) if said.id else None

@@ -4,7 +4,7 @@ import pytest
 
 from addons.core.config import model
 from addons.core.errors import GuardhouseError
-from addons.core.exchange import Actor, Effect, Exchange
+from addons.core.exchange import Access, Actor, Effect, Exchange
 from addons.core.policy.evaluate import decide, denial
 from tests.parts.policy import AGENT, NOW, operation, record, rule, snapshot
 
@@ -92,7 +92,7 @@ def test_what_matches(match, asked, allowed, denied):
     asked = dict(asked)
     flow = record(asked.pop("asked", None), **asked)
     assert effect_of(flow, rule(effect="allow", **match)) == ("allow" if allowed else "deny")
-    assert (effect_of(flow, rule("everything"), rule(effect="deny", **match)) == "deny") is (denied or not flow.operation.exact)
+    assert (effect_of(flow, rule("everything"), rule(effect="deny", **match)) == "deny") is (denied or not flow.operation.exact or Access.UNKNOWN in flow.operation.access)
     assert (effect_of(flow, rule(effect="hold", **match)) == "hold") is denied
 
 
