@@ -15,7 +15,11 @@ pytestmark = pytest.mark.e2e
 TOOLS = {"find_customer", "report", "run_sql", "delete_customer"}
 
 
-@pytest.fixture(scope="module", params=[("json", "stateless"), ("json",)], ids=["json-stateless", "json-sessions"])
+@pytest.fixture(
+    scope="module",
+    params=[("json", "stateless"), ("json",), ("stateless",), ()],
+    ids=["json-stateless", "json-sessions", "events-stateless", "events-sessions"],
+)
 def site(request, tmp_path_factory):
     running = Site(tmp_path_factory.mktemp("mcp"), request.param)
     yield running
@@ -54,6 +58,19 @@ async def test_a_tool_is_allowed_by_its_arguments(site, connect):
     assert allowed.content[0].text.startswith("eu: 3 customers")
     assert (refused.value.code, refused.value.data["code"]) == (REFUSED, "policy-denied")
     assert "report us" not in site.calls(8460)
+
+
+async def test_what_a_tool_tells_on_its_way_is_masked_too(site, connect):
+    told = []
+
+    async def progress(done, total, message):
+        told.append(message)
+
+    async with connect() as client:
+        answer = await client.call_tool("report", {"region": "eu"}, progress_callback=progress)
+    assert "ann.lee@corp.example" not in answer.content[0].text + "".join(told)
+    if not site.modes.count("json"):
+        assert [message.partition(" for ")[0] for message in told] == ["step 1", "step 2", "step 3"]
 
 
 async def test_a_denied_tool_is_an_error_that_the_agent_can_read(site, connect):

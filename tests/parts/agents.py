@@ -1,6 +1,7 @@
 """A gateway with the example of policies/README.md, "Agents and LLMs", before a real MCP server and an OpenAI-like model API."""
 
 import json
+import socket
 import sys
 from pathlib import Path
 
@@ -17,7 +18,9 @@ class Site:
     """The gateway and the two upstreams."""
 
     def __init__(self, home: Path, mcp_modes: tuple[str, ...], hold_timeout: str = "2s") -> None:
+        self.modes = mcp_modes
         self.ports = dict(zip(agents_example.PORTS, free_ports(len(agents_example.PORTS)), strict=True))
+        held = [socket.create_server(("127.0.0.1", self.ports[port])) for port in (8450, 8451)]  # the gateway's own ports are others
         self.mcp = Program(
             [sys.executable, "-W", "ignore", str(PARTS / "mcp_server.py"), str(self.ports[8460]), *mcp_modes], home / "mcp.log"
         )
@@ -27,9 +30,11 @@ class Site:
             text = text.replace("hold_timeout: 50s", f"hold_timeout: {hold_timeout}") if name == "approvals.yaml" else text
             return agents_example.added_to(name, text, self.ports)
 
-        self.gateway = Gateway(home, edit, environment={"MODELS_KEY": MODELS_KEY})
         self.mcp.wait_for_port(self.ports[8460])
         self.models.wait_for_port(self.ports[8461])
+        self.gateway = Gateway(home, edit, environment={"MODELS_KEY": MODELS_KEY})
+        for one in held:
+            one.close()
         self.gateway.start()
 
     @property

@@ -71,6 +71,7 @@ NOT_SECRET_BEFORE = frozenset(
         "bos",
         "pad",
         "cancellation",
+        "progress",  # MCP and LSP: whose progress it is
     ]
 )
 PHONE = _phrases(

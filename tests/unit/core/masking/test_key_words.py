@@ -69,6 +69,7 @@ def test_secret_words(key):
     "key",
     [
         "nextPageToken",
+        "progressToken",
         "page_token",
         "continue",
         "continueToken",
