@@ -214,7 +214,8 @@ def write(metadata: MutableMapping[Any, Any], record: Exchange) -> None:
         if type(value) in _SCALARS:
             plain[name] = value
         elif name not in _PARTS:
-            plain[name] = _plain(value)
+            same = not value or (before is not None and value == getattr(before[1], name))
+            value = plain[name] = (before[0][name] if value and before else type(value)()) if same else _plain(value)
         elif before is not None and value is getattr(before[1], name):
             plain[name] = before[0][name]
         else:
@@ -223,7 +224,7 @@ def write(metadata: MutableMapping[Any, Any], record: Exchange) -> None:
     if before is not None:
         del _WRITTEN[id(old)]
     metadata[KEY] = plain
-    _WRITTEN[id(plain)] = (plain, _copy(Exchange(*typed)))
+    _WRITTEN[id(plain)] = (plain, Exchange(*typed))
     if len(_WRITTEN) > MOST_WRITTEN:
         del _WRITTEN[next(iter(_WRITTEN))]
 
@@ -295,6 +296,10 @@ def _plain(value: Any) -> Any:
     kind = type(value)
     if kind in _SCALARS:
         return value
+    if kind is list or kind is tuple:
+        return [_plain(item) for item in value]
+    if kind is dict:
+        return {str(name): _plain(item) for name, item in value.items()}
     if kind in _NAMES or is_dataclass(value):
         return _members(value)
     if isinstance(value, Mapping):
@@ -325,9 +330,10 @@ def _part(name: str, value: Any) -> tuple[Any, Any]:
 def _copy(record: Exchange) -> Exchange:
     """A record of its own: nothing that a step changes in it is seen before it is written."""
     made = Exchange(*_VALUES(record))
-    made.masked, made.receipt, made.fields_seen, made.notes = (
-        dict(made.masked), [dict(row) for row in made.receipt], dict(made.fields_seen), list(made.notes),
-    )  # fmt: skip
+    made.masked = dict(made.masked) if made.masked else {}
+    made.receipt = [dict(row) for row in made.receipt] if made.receipt else []
+    made.fields_seen = dict(made.fields_seen) if made.fields_seen else {}
+    made.notes = list(made.notes) if made.notes else []
     return made
 
 

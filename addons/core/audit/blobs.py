@@ -49,8 +49,8 @@ def belongs(name: str, value: bytes) -> bool:
 
 def put(key: bytes, value: bytes) -> Blob:
     """Return the stored form of a value."""
-    address = hmac.new(key, value, hashlib.sha256).digest()
-    if len(value) < MIN_COMPRESSED:
+    address = hmac.digest(key, value, hashlib.sha256)
+    if len(value) < MIN_COMPRESSED or value.startswith(zstandard.FRAME_HEADER):  # a skeleton is a frame already
         return Blob(address, len(value), Encoding.RAW, value)
     return Blob(address, len(value), Encoding.ZSTD, _compressor().compress(value))
 

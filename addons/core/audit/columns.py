@@ -5,7 +5,6 @@ An erased field takes its columns with it, so they are derived from what is stil
 
 import json
 import re
-import uuid
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -50,7 +49,7 @@ def pack_id(value: str | None) -> bytes | None:
     if not value:
         return None
     if _UUID.fullmatch(value):
-        return uuid.UUID(value).bytes
+        return bytes.fromhex(value.replace("-", ""))
     if _HEX.fullmatch(value):
         return bytes.fromhex(value)
     return value.encode("utf-8")
@@ -85,6 +84,8 @@ def _text(value: Any) -> str | None:
     """Text that SQLite can hold: a NUL would end it for other readers, a lone surrogate has no UTF-8."""
     if not isinstance(value, str):
         return None
+    if value.isascii() and "\x00" not in value:
+        return value
     return value.encode("utf-8", "backslashreplace").decode("utf-8").replace("\x00", "\\x00")
 
 

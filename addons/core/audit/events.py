@@ -126,7 +126,7 @@ def check(event: Event) -> None:
 
 def json_field(value: Any) -> bytes:
     """Return the canonical JSON of a structured field. Strings that are not Unicode text are escaped, never refused."""
-    return jcs.canonical(_presentable(value))
+    return jcs.encode(_presentable(value))
 
 
 def text(data: bytes) -> Any:
@@ -143,7 +143,15 @@ def _check_name(name: Any) -> None:
         raise ValueError("a key that is not [a-z0-9_.]+")
 
 
+def _key(name: Any) -> str:
+    text = name if type(name) is str else str(name)
+    return text if text.isascii() else text.encode("ascii", "backslashreplace").decode("ascii")
+
+
 def _check_value(name: str, value: Any) -> None:
+    kind = type(value)
+    if kind is str or kind is int:
+        return
     if value is None:
         raise ValueError(f"core key {name} has no value; leave it out")
     if isinstance(value, list | tuple):
@@ -158,16 +166,19 @@ def _check_value(name: str, value: Any) -> None:
 
 def _presentable(value: Any) -> Any:
     """Make anything canonical: floats as text, lone surrogates and non-ASCII keys escaped, foreign types by their name."""
-    if value is None or isinstance(value, bool):
+    kind = type(value)
+    if kind is str and value.isascii():
+        return value
+    if value is None or kind is bool:
         return value
     if isinstance(value, int):
-        return value if abs(value) <= jcs.MAX_INT else str(value)
+        return int(value) if abs(value) <= jcs.MAX_INT else str(value)
     if isinstance(value, float):
         return repr(value)
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
-    if isinstance(value, Mapping):
-        return {str(name).encode("ascii", "backslashreplace").decode("ascii"): _presentable(item) for name, item in value.items()}
+    if kind is dict or isinstance(value, Mapping):
+        return {_key(name): _presentable(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_presentable(item) for item in value]
     if isinstance(value, set | frozenset):

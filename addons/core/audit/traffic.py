@@ -10,6 +10,7 @@ import hmac
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from addons.core.audit import blobs
@@ -25,6 +26,8 @@ METHODS = frozenset(
 )  # any other may be a value: a core cannot be erased
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "dpop"})
 QUICK = 4 << 10  # characters of heads, the two of a browser's exchange: all that is cold in them takes a few milliseconds
+MAX_PRINCIPALS = 256
+_PRINCIPALS: dict[int, tuple[Any, bytes]] = {}  # by id of the principal, which is held and so keeps its id
 REQUEST_LEVELS = frozenset({"Request", "RequestResponse"})
 
 
@@ -165,10 +168,9 @@ def core_of(record: Exchange, method: str) -> dict[str, Any]:
 def who(record: Exchange, seen: Seen, storage: Storage) -> dict[str, bytes | None]:
     """The fields that searches ask for, on the first event of a flow and on its last."""
     principal = record.principal
-    purpose = {"label": record.purpose, "source": record.purpose_source, "conflict": record.purpose_conflict}
     return {
-        "principal": json_field(principal_of(record)) if principal else None,
-        "purpose": json_field({name: value for name, value in purpose.items() if value}) if record.purpose else None,
+        "principal": _principal_field(record) if principal else None,
+        "purpose": _purpose_field(record.purpose, record.purpose_source, record.purpose_conflict) if record.purpose else None,
         "client": storage.json(seen.client),
         "path": storage.text(seen.request.path).encode("utf-8", "backslashreplace"),
     }
@@ -222,6 +224,24 @@ def principal_of(record: Exchange) -> dict[str, Any]:
         "acr": p.acr, "attributes": dict(p.attributes),
     }  # fmt: skip
     return {name: value for name, value in said.items() if value}
+
+
+def _principal_field(record: Exchange) -> bytes:
+    """The principal as a field. One comes with every request of a token, as the very same object, so the bytes are remembered."""
+    known = _PRINCIPALS.get(id(record.principal))
+    if known is not None and known[0] is record.principal:
+        return known[1]
+    made = json_field(principal_of(record))
+    if len(_PRINCIPALS) >= MAX_PRINCIPALS:
+        _PRINCIPALS.clear()
+    _PRINCIPALS[id(record.principal)] = (record.principal, made)
+    return made
+
+
+@lru_cache(maxsize=1024)
+def _purpose_field(label: str, source: str, conflict: str | None) -> bytes:
+    told = {"label": label, "source": source, "conflict": conflict}
+    return json_field({name: value for name, value in told.items() if value})
 
 
 def ending_of(refusal: GuardhouseError) -> str:

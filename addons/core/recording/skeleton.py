@@ -9,6 +9,7 @@ skeleton is a committed field of the terminal event: editing it is seen by `veri
 import base64
 import json
 import threading
+from binascii import b2a_base64
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -52,8 +53,7 @@ def strip(state: Mapping[str, Any], mask: Callable[[str], str]) -> bytes:
         "request": _message(state["request"], mask),
         "response": None if state["response"] is None else _message(state["response"], mask),
     }
-    text = json.dumps(_to_plain(kept), sort_keys=True, separators=(",", ":"))
-    return _compressor().compress(text.encode("ascii"))
+    return _compressor().compress(_ENCODER.encode(kept).encode("ascii"))
 
 
 def inflate(skeleton: bytes, request_body: bytes, response_body: bytes | None) -> dict[str, Any]:
@@ -210,14 +210,14 @@ def _pair(value: Any) -> tuple[Any, ...] | None:
     return None if value is None else tuple(value)
 
 
-def _to_plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return {"$b": base64.b64encode(value).decode("ascii")}
-    if isinstance(value, Mapping):
-        return {str(name): _to_plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_to_plain(item) for item in value]
-    return value
+def _bytes(value: Any) -> dict[str, str]:
+    """What JSON cannot say, as `_from_plain` reads it. Raises TypeError for anything but bytes."""
+    if not isinstance(value, bytes):
+        raise TypeError("a state of mitmproxy holds plain data and bytes")
+    return {"$b": b2a_base64(value, newline=False).decode("ascii")}
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_bytes)
 
 
 def _from_plain(value: Any) -> Any:

@@ -9,12 +9,18 @@ import json
 from typing import Any
 
 MAX_INT = (1 << 53) - 1
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def canonical(value: Any) -> bytes:
     """Return the one spelling of `value`. Raises ValueError for a float, a large integer, a lone surrogate or a non-ASCII key."""
     _check(value)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8")
+    return encode(value)
+
+
+def encode(value: Any) -> bytes:
+    """Return the canonical form of what is known to have one."""
+    return _ENCODER.encode(value).encode("utf-8")
 
 
 def digest(value: Any) -> str:
@@ -23,7 +29,8 @@ def digest(value: Any) -> str:
 
 
 def _check(value: Any) -> None:
-    if value is None or isinstance(value, bool | str):
+    kind = type(value)
+    if kind is str or kind is bool or value is None or isinstance(value, str):
         return
     if isinstance(value, int):
         if abs(value) > MAX_INT:
