@@ -196,7 +196,7 @@ async def test_loaded_alone_it_refuses_everything(shell):
     addon = guard(shell(Runtime()))
     hook = addon.request if shell is Prepare else addon.response
     await hook(flow)
-    assert flow.response.status_code == 503
+    assert flow.response.status_code == (503 if shell is Prepare else 502)  # once the upstream has answered: "it may have been done"
 
 
 async def test_running_fills_the_slots_without_waiting():
