@@ -110,7 +110,8 @@ class Apply:
         """What this answer is masked by."""
         snapshot, view = self.runtime.snapshot_of(flow), view_of(self.runtime, flow, record)
         place = session_place(snapshot, service_of(record), record.session_id, path_of(record, flow))
-        return answer.Terms(view, snapshot.masking.limits, place, gate.of(flow).scrub)
+        joined = snapshot.masking.service(service_of(record)).joined_paths
+        return answer.Terms(view, snapshot.masking.limits, place, gate.of(flow).scrub, joined)
 
 
 def engine_of(runtime: Runtime) -> MaskEngine:

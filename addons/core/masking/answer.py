@@ -59,6 +59,7 @@ class Terms:
     limits: MaskLimits
     place: Place
     scrub: tuple[bytes, ...] = ()
+    joined: tuple[str, ...] = ()  # paths whose texts go on from event to event
 
 
 def refuse_partial(answer: Answer) -> None:

@@ -17,6 +17,7 @@ from addons.core.masking.leaf_mask import Site, Tools
 from addons.core.masking.receipt import Tally
 from addons.core.masking.stream import Budget, Passing, Scrubber, StreamMasker, StreamPipe
 from addons.core.masking.stream_decode import decoder_of
+from addons.core.masking.stream_deltas import DeltaMasker
 from addons.core.masking.stream_json import JsonStreamMasker
 from addons.core.masking.stream_lines import NdjsonMasker, TextStreamMasker
 from addons.core.masking.stream_sse import SseMasker
@@ -86,11 +87,13 @@ def declared_length(answer: Answer) -> int | None:
     return int(found[0]) if len(found) == 1 and found[0].isascii() and found[0].isdigit() else None
 
 
-def masker_of(chosen: Plan, tools: Tools) -> StreamMasker:
-    """The masker of a plan that has one."""
+def masker_of(chosen: Plan, tools: Tools, joined: tuple[str, ...] = ()) -> StreamMasker:
+    """The masker of a plan that has one. `joined` are paths whose texts go on from event to event."""
     match chosen.kind:
         case "sse":
-            return SseMasker(tools)
+            return SseMasker(tools, DeltaMasker(tools, joined) if joined else None)
+        case "ndjson" if joined:
+            raise Unmaskable("media", detail="joined_paths are read in server-sent events only")
         case "ndjson":
             return NdjsonMasker(tools)
         case "json":
@@ -118,7 +121,7 @@ class StreamMaking:
             return StreamPipe(decoder_of("identity", 1), scrubber, Passing(), self.tally, self.budget)
         assert self.tools is not None
         decoder = decoder_of(coding, self.terms.limits.ratio)
-        return StreamPipe(decoder, scrubber, masker_of(chosen, self.tools), self.tally, self.budget)
+        return StreamPipe(decoder, scrubber, masker_of(chosen, self.tools, self.terms.joined), self.tally, self.budget)
 
     def head(self, chosen: Plan) -> tuple[str, Fields]:
         """The reason phrase and the fields that may leave. What measures the original body is gone where the body may change."""

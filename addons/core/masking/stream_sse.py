@@ -44,6 +44,10 @@ class EventMasker:
         self._json.forget()
         return "".join(out)
 
+    def rest(self) -> str:
+        """What is still held of earlier events."""
+        return ""
+
     def data(self, text: str) -> str:
         """The masked data of one event."""
         if text.lstrip()[:1] in ("{", "["):
@@ -92,8 +96,8 @@ class SseMasker:
         return "".join(out).encode("utf-8")
 
     def finish(self) -> bytes:
-        """Nothing: an event without its blank line is none."""
-        return b""
+        """What was held for a later event. An event without its blank line is none."""
+        return self._events.rest().encode("utf-8")
 
     def _linefeed(self) -> str:
         """The second half of a CRLF that was cut in two: part of the line that is held, or of what has left already."""
