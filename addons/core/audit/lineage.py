@@ -8,6 +8,7 @@ from collections.abc import Collection
 from typing import Any
 
 from addons.core.audit.columns import pack_id
+from addons.core.audit.events import KINDS
 from addons.core.audit.query import QueryError
 from addons.core.audit.reader import Reader
 from addons.core.audit.store import StoredEvent
@@ -15,11 +16,17 @@ from addons.core.audit.tree import Forest, grow
 
 MAX_EVENTS = 5000  # of one tree: more is no picture any more
 MAX_TRACES = 500  # SQLite takes 32,766 values; a page takes far fewer
-NOT_A_FLOWS = "kind NOT IN (13, 14)"  # who looked at what is no part of what was done
+PAGE = 20  # events read at once, bodies and all
+NOT_DRAWN = "kind NOT IN ({}, {}, {})".format(*(KINDS[name] for name in ("read", "export", "chunk")))  # looking is no part of what was done
+SHOWN = frozenset({"principal", "purpose", "path", "operation", "reviewers", "reason"})
+
+
+class NoSuchTree(QueryError):
+    """Nothing has this id."""
 
 
 def tree(reader: Reader, id: str) -> Forest:
-    """Return the task tree of a trace, a session or a flow. Raises QueryError when there is none, TamperedError when a leaf differs."""
+    """Return the task tree of a trace, a session or a flow. Raises NoSuchTree, QueryError when it is too large, TamperedError when a leaf differs."""
     what, events = _found(reader, id)
     seqs = [event.seq for event in events]
     return grow(id, what, events, missing(reader, min(seqs), max(seqs)))
@@ -44,7 +51,7 @@ def _found(reader: Reader, id: str) -> tuple[str, list[StoredEvent]]:
     of_session = _read(reader, "session = ?", [key])
     if any(event.stage != "Mark" for event in of_session):
         return "session", _whole(reader, of_session)
-    raise QueryError("There is no trace, session or flow with this id.")
+    raise NoSuchTree("There is no trace, session or flow with this id.")
 
 
 def _whole(reader: Reader, events: list[StoredEvent]) -> list[StoredEvent]:
@@ -77,10 +84,21 @@ def _among(reader: Reader, column: str, keys: Collection[bytes | str | None]) ->
 
 
 def _read(reader: Reader, where: str, values: list[Any]) -> list[StoredEvent]:
-    found = reader.events(f"{where} AND {NOT_A_FLOWS}", values, limit=MAX_EVENTS + 1)
-    if len(found) > MAX_EVENTS:
-        raise _too_many()
-    return found
+    """Events of a condition, each checked whole and then kept without what no tree shows: bodies would fill the memory."""
+    found: list[StoredEvent] = []
+    after = -1
+    while True:
+        page = reader.events(f"{where} AND {NOT_DRAWN} AND seq > ?", [*values, after], limit=PAGE)
+        found += [_light(event) for event in page]
+        if len(found) > MAX_EVENTS:
+            raise _too_many()
+        if len(page) < PAGE:
+            return found
+        after = page[-1].seq
+
+
+def _light(event: StoredEvent) -> StoredEvent:
+    return StoredEvent(event.seq, event.core, {name: value for name, value in event.fields.items() if name in SHOWN}, event.leaf)
 
 
 def _too_many() -> QueryError:

@@ -28,7 +28,7 @@ WAIT = (1, 5, 15, 60, 300, 900, 3600, 14400, 86400)  # seconds that people take
 DECIDED = frozenset({"approved", "denied", "expired", "cancelled"})
 APPROVAL_EVENTS = DECIDED | {"requested", "voted", "ticketed", "used", "outcome"}
 MAX_WAITING = 10_000  # approvals whose beginning is remembered
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}\Z")  # services, effects and info types, as the policy files may name them
 
 
 class Meters:

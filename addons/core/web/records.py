@@ -49,11 +49,11 @@ def flow(store: Path, id: str) -> dict[str, Any]:
 
 
 def tree(store: Path, id: str) -> dict[str, Any]:
-    """The task tree of a trace, a session or a flow: branches with flat rows. Raises NothingThere or Unreadable."""
+    """The task tree of a trace, a session or a flow: branches with flat rows. Raises NothingThere, QueryError or Unreadable."""
     with opened(store) as reader:
         try:
             forest = asdict(lineage.tree(reader, id))
-        except QueryError as error:
+        except lineage.NoSuchTree as error:
             raise NothingThere(str(error)) from error
     for branch in forest["branches"]:
         branch["rows"] = [_tidy(row) for row in branch["rows"]]

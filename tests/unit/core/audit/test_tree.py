@@ -229,3 +229,19 @@ def test_an_event_that_was_changed_is_not_drawn(folder, tmp_path):
         db.execute("UPDATE event SET leaf = zeroblob(32) WHERE trace IS NOT NULL AND stage = 3")
     with Reader.open(attack.path) as reader, pytest.raises(TamperedError):
         tree(reader, TRACE)
+
+
+def test_more_than_a_page_is_read_without_bodies(folder, monkeypatch):
+    monkeypatch.setattr("addons.core.audit.lineage.PAGE", 2)
+    seen = []
+    monkeypatch.setattr("addons.core.audit.lineage.grow", lambda id, what, events, missing: seen.extend(events))
+    with Reader.open(folder / "audit.db") as reader:
+        tree(reader, TRACE)
+    assert len([event for event in seen if event.stage != "Mark"]) == 8
+    assert {name for event in seen for name in event.fields} <= {"principal", "purpose", "path", "reason"}
+
+
+def test_a_tree_that_is_no_picture_any_more_is_refused(folder, monkeypatch):
+    monkeypatch.setattr("addons.core.audit.lineage.MAX_EVENTS", 3)
+    with Reader.open(folder / "audit.db") as reader, pytest.raises(QueryError, match="more than"):
+        tree(reader, TRACE)

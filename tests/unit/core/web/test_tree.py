@@ -43,3 +43,10 @@ async def test_what_is_refused(bench, token, id, status):  # noqa: F811
     async with bench.client() as client:
         answer = await client.get("/v1/tree", params={"id": id}, headers=bearer(token))
     assert answer.status_code == status
+
+
+async def test_a_tree_that_is_too_large_says_so(bench, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("addons.core.audit.lineage.MAX_EVENTS", 1)
+    async with bench.client() as client:
+        answer = await client.get("/v1/tree", params={"id": FLOW}, headers=bearer("carol"))
+    assert (answer.status_code, "more than 1 events" in answer.json()["detail"]) == (422, True)
