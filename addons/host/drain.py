@@ -1,8 +1,8 @@
 """Drain: how a stop goes. Everybody gets an answer, and the audit is closed last.
 
 mitmproxy keeps the listener open while `done` runs, and drops held flows without a word. So: new requests get 503
-(the guard looks at `runtime.draining`), held ones are told that they were not sent, those upstream may finish until
-`limits.drain`, and then everything that shells registered with the Runtime is closed, last opened first.
+(the guard looks at `runtime.draining`), held ones are told that they were not sent, streams without an end are cut,
+those upstream may finish until `limits.drain`, and then everything that shells registered with the Runtime is closed, last opened first.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from weakref import WeakSet
 
 from mitmproxy import flow as mitmflow
 
+from addons.host import streams
 from addons.host.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class Drain:
             return
         self.runtime.draining = True
         await self._settle_holds()
+        streams.cut_endless(self.runtime.open_flows)
         await self._wait_for(self.runtime.open_flows)
         await self._close_all()
 

@@ -22,7 +22,7 @@ from mitmproxy import flow as mitmflow
 
 from addons.core.errors import AuthenticationError, GuardhouseError, MaskingError, UpstreamError
 from addons.core.exchange import Exchange
-from addons.host import patches_clock
+from addons.host import gate, patches_clock
 from addons.host.refusals import abort_client, settled
 
 logger = logging.getLogger(__name__)
@@ -113,14 +113,15 @@ class StreamGuard:
         if self.recorder is None:
             raise GuardhouseError(detail="nobody records this stream")
         self.received.add(data)
-        out = self._pipe.feed(data) if data else self._pipe.finish()
+        self.last = asyncio.get_running_loop().time()
+        out = [piece for piece in (self._pipe.feed(data) if data else self._pipe.finish()) if piece]
         for piece in out:
             self.recorder.put(piece)
             self.sent.add(piece)
         if not data:
             self.is_whole = True
             self.stop_clocks()
-        return [piece for piece in out if piece]
+        return out
 
     @property
     def has_begun(self) -> bool:
@@ -216,12 +217,10 @@ def pace(client: connection.Client, server: connection.Server) -> None:
 _PACES: WeakKeyDictionary[connection.Server, Pace] = WeakKeyDictionary()
 
 
-def cut_endless(flows: WeakSet[Any], error: Callable[[], GuardhouseError], guard_of: Callable[[Any], StreamGuard | None]) -> int:
-    """Cut what would never end by itself; the gateway stops."""
-    count = 0
+def cut_endless(flows: WeakSet[mitmflow.Flow]) -> None:
+    """Cut what would never end by itself: the gateway stops."""
     for flow in list(flows):
-        guard = guard_of(flow) if flow.live else None
-        if guard is not None and guard.endless and not guard.is_whole and guard.error is None:
-            guard.cut(error())
-            count += 1
-    return count
+        door = gate.find(flow) if flow.live else None
+        stream = door.stream if door is not None else None
+        if stream is not None and stream.endless and stream.has_begun and not stream.is_whole:
+            stream.cut(GuardhouseError("Guardhouse is stopping.", code="shutting-down"))
