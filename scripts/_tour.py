@@ -100,6 +100,24 @@ def no_credential(walk: Walk) -> str:
     return f"401 {answer.json['code']}"
 
 
+def stream_masked(walk: Walk) -> str:
+    """Three events of a stream that would go on for ever; they come one by one, and so do their masks."""
+    sent = {**PURPOSE, "Authorization": f"Bearer {walk.demo.token('planner')}"}
+    request = urllib.request.Request(walk.demo.gateway + "/events", None, sent)
+    seen: list[str] = []
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
+        while len(seen) < 3:
+            line = response.readline().decode()
+            if line.startswith("data:"):
+                seen.append(line)
+    if RAW.search("".join(seen)):
+        raise AssertionError("a personal value came through in a stream")
+    marks = sum(line.count("[MASKED:") + line.count("@masked.invalid") for line in seen)
+    if not marks:
+        raise AssertionError("nothing was masked in the stream")
+    return f"3 events, {marks} values masked as they passed"
+
+
 def export_denied(walk: Walk) -> str:
     answer = walk.call("GET", "/export/customers.csv")
     expect_equal((answer.status, answer.json["code"]), (403, "policy-denied"), "GET /export/customers.csv")
@@ -236,6 +254,7 @@ def attempt(url: str) -> Answer | None:
 STEPS: list[tuple[str, Callable[[Walk], str]]] = [
     ("nobody gets in without a credential", no_credential),
     ("an agent, acting for alice, reads customers: masked", read_masked),
+    ("a stream is masked as it passes", stream_masked),
     ("the agent is denied an export", export_denied),
     ("the agent deletes a customer: held until bob approves", held_and_released),
     ("a ticket instead of waiting, approved", ticket),
@@ -286,6 +305,8 @@ Guardhouse runs. In another terminal, paste this first (tokens of the example's 
 
  2  It may not export:
   curl -s {demo.gateway}/export/customers.csv {auth}
+    but it may watch events; they are masked as they pass (Ctrl-C ends it):
+  curl -sN {demo.gateway}/events {auth}
 
  3  It deletes a customer. The request waits for a person, up to 50 seconds:
   curl -si -X DELETE {demo.gateway}/customers/7 {auth}
