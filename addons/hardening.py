@@ -14,7 +14,7 @@ from mitmproxy.proxy import layer
 
 from addons.core.clock import SystemClock
 from addons.core.errors import ConfigError
-from addons.host import connections, hook_index, listeners, loghook, options, patches, process, startup, tls, watchdog
+from addons.host import clocks, connections, hook_index, listeners, loghook, options, patches, process, startup, tls, watchdog
 from addons.host.fail_closed import guard
 from addons.host.runtime import Runtime
 
@@ -65,6 +65,7 @@ class Hardening:
         startup.cancel_watchers()
         startup.handle_reload_signal(self.runtime)
         watchdog.start(self.runtime)
+        clocks.start(self.runtime)
 
     def client_connected(self, client: connection.Client) -> None:
         """Only clients of a listener that the file names, and not more of them than it allows."""

@@ -9,10 +9,11 @@ import asyncio
 import collections
 import ipaddress
 import logging
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import ReferenceType, WeakKeyDictionary, WeakSet, ref
 
 from mitmproxy import connection, ctx, http
 from mitmproxy.proxy import commands, events, layer, layers, server_hooks, tunnel
@@ -20,8 +21,8 @@ from mitmproxy.proxy.layers.http import HTTPMode
 
 from addons.core import exchange
 from addons.core.config.model import Address, Gateway, Service
-from addons.host import listeners
-from addons.host.refusals import abort_client, abort_server
+from addons.host import leaving, listeners
+from addons.host.refusals import abort_server
 from addons.host.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,13 @@ class ConnFacts:
     flows: int = 0  # records that were opened on it
     last: str = ""  # class of the last thing the log said about it: bad-request, crashed, tls-failed ...
     departed: WeakSet[http.HTTPFlow] = field(default_factory=WeakSet)
+    http: ReferenceType[layers.HttpLayer] | None = None  # weak: it knows the client, and would keep these facts for ever
+    transport: ReferenceType[Any] | None = None
+    doing: Any = None  # addons.host.clocks: what, and how far; since when
+    since: float = 0.0
+    resets: deque[float] = field(default_factory=deque)  # of HTTP/2 streams, when
+    held_back: bool = False  # nothing is read from it at the moment
+    unread: int = 0  # bytes of bodies that wait for identity, at most; counted anew when it is too many
 
 
 _FACTS: WeakKeyDictionary[connection.Client, ConnFacts] = WeakKeyDictionary()
@@ -131,30 +139,28 @@ def admit(runtime: Runtime, client: connection.Client) -> None:
     live = ctx.master.addons.get("proxyserver").connections
     peer = client.peername[0]
     of_peer = sum(1 for handler in live.values() if handler.client.peername[0] == peer)
-    if len(live) > limits.connections or of_peer > limits.per_peer:
+    of_peer += sum(1 for transport in leaving.LEAVING if (transport.get_extra_info("peername") or ("",))[0] == peer)
+    if len(live) + len(leaving.LEAVING) > limits.connections or of_peer > limits.per_peer:
         client.error = "refused: too many connections"
         return
-    facts_of(client).opened_at = client.timestamp_start
-    asyncio.get_running_loop().call_later(limits.handshake + limits.headers_time, close_if_silent, runtime, client, 0)
-    raise_upstream_cap(live.get(client.id), limits.upstream_connections)
-
-
-def close_if_silent(runtime: Runtime, client: connection.Client, before: int) -> None:
-    """Cut a connection that since the last look has brought no whole request head, and has none at work (mitmproxy would
-    wait for hours). The first look is soon; the later ones come every `keep_alive`."""
-    if not client.connected or runtime.snapshot is None:
-        return
-    now = facts_of(client).flows
-    if now == before and not any(flow.client_conn is client and flow.live for flow in runtime.open_flows):
-        abort_client(client)
-        return
-    asyncio.get_running_loop().call_later(runtime.snapshot.gateway.limits.keep_alive, close_if_silent, runtime, client, now)
+    facts = facts_of(client)
+    facts.opened_at = client.timestamp_start
+    handler = live.get(client.id)
+    raise_upstream_cap(handler, limits.upstream_connections)
+    io = handler.transports.get(client) if handler is not None else None
+    if io is not None and io.writer is not None:
+        facts.transport = ref(io.writer.transport)
+        leaving.keep_alive(io.writer.transport)
 
 
 def conclude(runtime: Runtime, client: connection.Client) -> None:
-    """Keep the class of what the log last said of a connection that has ended."""
+    """Keep the class of what the log last said of a connection that has ended; what it has not fetched yet has a clock."""
+    facts = facts_of(client)
     if client.peername:
-        facts_of(client).last = runtime.said.pop(client.peername[:2], "")
+        facts.last = runtime.said.pop(client.peername[:2], "")
+    transport = facts.transport() if facts.transport is not None else None
+    if transport is not None and runtime.snapshot is not None:
+        leaving.watch(transport, runtime.snapshot.gateway.limits.keep_alive)
 
 
 def raise_upstream_cap(handler: Any, most: int) -> None:
@@ -186,7 +192,9 @@ def require_transport(runtime: Runtime, nextlayer: layer.NextLayer) -> None:
     stack = tunnel.LayerStack()
     if speaks_tls:
         stack /= layers.ClientTLSLayer(context)
-    stack /= layers.HttpLayer(context, HTTPMode.transparent)
+    spoken = layers.HttpLayer(context, HTTPMode.transparent)
+    facts_of(context.client).http = ref(spoken)
+    stack /= spoken
     nextlayer.layer = stack[0]
 
 

@@ -17,7 +17,8 @@ from addons.host import gate
 from addons.host.patch import Patch, replace, stock
 from addons.host.patches_clock import UpstreamClock
 from addons.host.patches_http1 import InterimResponses, Trailers
-from addons.host.patches_limits import Unread
+from addons.host.patches_http2 import Floods
+from addons.host.patches_limits import Unread, hold_back
 from addons.host.patches_stream import EarlyAnswers, RefusedBodies
 from addons.host.patches_websocket import WebSocketControl
 from addons.host.runtime import Runtime
@@ -85,6 +86,8 @@ class Gone(Patch):
         def handle_event(self: Any, event: Any) -> Any:
             if isinstance(event, http_layer.RequestProtocolError):
                 mark_gone(getattr(self, "flow", None))
+            elif self._paused and isinstance(event, http_layer.RequestData):
+                hold_back(self, len(event.data))
             return stock_event(self, event)
 
         replace(http_layer.HttpStream, "handle_event", handle_event)
@@ -139,6 +142,7 @@ PATCHES: tuple[Patch, ...] = (
     UpstreamClock(),
     ErrorPages(),
     Gone(),
+    Floods(),
     WebSocketControl(),
     MaxConnections(),
     Backlog(),

@@ -12,12 +12,15 @@ from mitmproxy.proxy.layers.http import _http1 as http1_layer
 from mitmproxy.proxy.layers.http._events import ErrorCode
 
 from addons.core.config.model import Limits
+from addons.host.connections import ConnFacts, facts_of
 from addons.host.patch import Patch, replace, stock
 from addons.host.refusals import abort_client
 from addons.host.runtime import Runtime
 
 _http1: Any = http1_layer  # its names are not exported
 
+UNKNOWN = 64 << 10  # of bodies, per connection, before it is known whose they are
+LOOK_AGAIN = 0.02  # seconds
 PIECE = 64 << 10  # what is read from a socket at once: a head may come with so much of its body
 
 
@@ -77,3 +80,41 @@ def watch_body(stream: Any, limits: Limits) -> None:
         loop.call_later(max(0.0, min(limits.body_idle, end - loop.time())), look, before)
 
     wait(0)
+
+
+def hold_back(stream: Any, size: int) -> None:
+    """Read nothing more from a client while the heads of its requests are judged: mitmproxy keeps whatever comes meanwhile."""
+    if stream.client_state != stream.state_wait_for_request_headers:
+        return
+    client = stream.context.client
+    facts = facts_of(client)
+    facts.unread += size
+    if facts.unread <= UNKNOWN:
+        return
+    facts.unread = waiting(facts)
+    transport = facts.transport() if facts.transport is not None else None
+    if facts.unread <= UNKNOWN or transport is None:
+        return
+    transport.pause_reading()
+    if not facts.held_back:
+        facts.held_back = True
+        asyncio.get_running_loop().call_later(LOOK_AGAIN, _read_again, facts)
+
+
+def waiting(facts: ConnFacts) -> int:
+    """Bytes of bodies that came before their requests were judged."""
+    layer = facts.http() if facts.http is not None else None
+    streams = layer.streams.values() if layer is not None else ()
+    return sum(len(event.data) for stream in streams for event in stream._paused_event_queue if isinstance(event, _http1.RequestData))
+
+
+def _read_again(facts: ConnFacts) -> None:
+    facts.unread = waiting(facts)
+    transport: Any = facts.transport() if facts.transport is not None else None
+    gone = transport is None or transport.is_closing()
+    if not gone and facts.unread > UNKNOWN:
+        asyncio.get_running_loop().call_later(LOOK_AGAIN, _read_again, facts)
+        return
+    facts.held_back = False
+    if not gone:
+        transport.resume_reading()

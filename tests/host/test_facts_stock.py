@@ -13,6 +13,7 @@ import threading
 import time
 from pathlib import Path
 
+import h2.connection
 import pytest
 
 from tests.host.conftest import PARTS
@@ -134,6 +135,33 @@ def test_fact_18_a_refused_request_goes_on_uploading(stock: Gateway):
         peer.settimeout(5)
         peer.sendall(b"x" * 999)
         assert peer.recv(65536).startswith(b"HTTP/1.1 401")
+
+
+def test_fact_19_each_of_many_streams_that_are_reset_runs_its_hooks(stock: Gateway):
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    with socket.create_connection(("127.0.0.1", stock.port)) as raw, context.wrap_socket(raw, server_hostname="x") as peer:
+        client = h2.connection.H2Connection()
+        client.initiate_connection()
+        for number in range(400):
+            client.send_headers(2 * number + 1, [(":method", "GET"), (":scheme", "https"), (":authority", "x"), (":path", "/reset")])
+            client.reset_stream(2 * number + 1)
+        peer.sendall(client.data_to_send())
+        wait_for(lambda: len(seen(stock, "/reset")) >= 400)
+
+
+def test_a_body_is_kept_while_a_hook_waits(stock: Gateway):
+    sent = 0
+    with socket.create_connection(("127.0.0.1", stock.port), timeout=2) as peer:
+        peer.sendall(b"POST /kept HTTP/1.1\r\nHost: a\r\nX-Fact: identity-waits\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while sent < (24 << 20):
+            peer.sendall(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+            sent += 65536
+
+
+def test_a_head_that_stops_is_waited_for(stock: Gateway):
+    assert stock.raw(b"GET / HTTP/1.1\r\nX-", seconds=3.0)[0] == -1
 
 
 def test_fact_21_a_declared_length_is_judged_even_when_streamed(stock: Gateway):

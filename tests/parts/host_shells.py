@@ -139,6 +139,8 @@ class Identity(Shell):
         self.runtime.identity = TrueVerifier()  # type: ignore[assignment]
 
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
+        if "identity-waits" in flow.request.path:
+            await asyncio.sleep(3.0)
         token = flow.request.headers.pop("authorization", "")
         if token != "Bearer good":
             raise AuthenticationError(code="credential-required")
@@ -276,6 +278,10 @@ class Apply(Shell):
             gate.of(flow).receipt = True
 
 
+class Recording(Shell):
+    name = "guardhouse-recording"
+
+
 class Outcome(Shell):
     name = "guardhouse-outcome"
     sees_settled = True
@@ -312,6 +318,6 @@ class Control(Shell):
 
 
 SHELLS = [
-    TestHardening, Development, Validation, Routing, Identity, Session, Policy, Prepare, Intent, Approval, Credentials, Departure, Apply, Arrival, Outcome,
+    TestHardening, Development, Validation, Routing, Identity, Session, Policy, Prepare, Intent, Approval, Credentials, Departure, Apply, Arrival, Recording, Outcome,
     Control, Drain, Listeners,
 ]  # fmt: skip  # fmt: skip

@@ -14,7 +14,7 @@ class First:
         if data.context.client.sni == "no-context.test":
             raise RuntimeError("no context")
 
-    def requestheaders(self, flow: http.HTTPFlow) -> None:
+    async def requestheaders(self, flow: http.HTTPFlow) -> None:
         if flow.request.path == "/seen":
             flow.response = http.Response.make(200, "\n".join(SEEN))
             return
@@ -24,6 +24,8 @@ class First:
                 flow.response = http.Response.make(401, b"early")
             case "stream-request":
                 flow.request.stream = True
+            case "identity-waits":
+                await asyncio.sleep(5)
 
     async def request(self, flow: http.HTTPFlow) -> None:
         SEEN.append(f"request {flow.request.path}")
