@@ -49,9 +49,13 @@ def hostile(literal: str) -> list[str]:
 
 
 def seconds(work) -> float:
-    start = time.thread_time()
-    work()
-    return time.thread_time() - start
+    """CPU time of this thread; the least of three when it looks long, because a busy machine makes one run look slow."""
+    tries: list[float] = []
+    while len(tries) < 3 and (not tries or min(tries) >= LIMIT):
+        start = time.thread_time()
+        work()
+        tries.append(time.thread_time() - start)
+    return min(tries)
 
 
 LIMIT = 0.25  # seconds for 20 KB on a slow machine; a quadratic pattern takes ten times as long
