@@ -18,6 +18,8 @@ def added_to(name: str, text: str, ports: dict[int, int] | None = None) -> str:
     if name == "gateway.yaml":
         listeners, services = block("gateway.yaml").removeprefix("listeners:\n").split("services:\n")
         text = text.replace("\nextra_scripts:", f"\n{listeners}extra_scripts:", 1).replace("\naudit:\n", f"\n{services}\naudit:\n", 1)
+    if name == "masking.yaml":
+        text = re.sub(r"\nservices:.*\n", lambda found: found[0] + block("masking.yaml").removeprefix("services:\n"), text, count=1)
     if name == "rules.yaml":
         text = text.replace("\nrules:\n", "\n" + block("rules.yaml"), 1)
     return re.sub(r"\b84[56][01]\b", lambda found: str((ports or {}).get(int(found.group()), found.group())), text)

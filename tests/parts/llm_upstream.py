@@ -12,6 +12,7 @@ from typing import Any
 
 ANSWER = "Ann's address is ann.lee@corp.example and her card is 4111 1111 1111 1111. Anything else?"
 TOKENS = ["Ann's", " address", " is", " ann", ".lee", "@", "corp", ".example", " and", " her", " card", " is", " 4111", " 1111", " 1111", " 1111", ".", " Anything", " else?"]  # fmt: skip
+ARGUMENTS = ['{"', "to", '":"', "ann", ".lee", "@", "corp", ".example", '","', "text", '":"', "Hello", " Ann", '"}']
 calls: list[str] = []
 keys: list[str] = []
 
@@ -56,12 +57,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream; charset=utf-8")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for token in TOKENS:
-            self.event(
-                {**head(asked, "chat.completion.chunk"), "choices": [{"index": 0, "delta": {"content": token}, "finish_reason": None}]}
-            )
+        for delta in deltas(asked):
+            self.event({**head(asked, "chat.completion.chunk"), "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
             time.sleep(0.02)
-        self.event({**head(asked, "chat.completion.chunk"), "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        reason = "tool_calls" if asked.get("tools") else "stop"
+        self.event({**head(asked, "chat.completion.chunk"), "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
         self.chunk(b"data: [DONE]\n\n")
         self.wfile.write(b"0\r\n\r\n")
 
@@ -71,6 +71,17 @@ class Handler(BaseHTTPRequestHandler):
     def chunk(self, data: bytes) -> None:
         self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
         self.wfile.flush()
+
+
+def deltas(asked: dict[str, Any]) -> list[dict[str, Any]]:
+    """The text, or the arguments of a call of the first tool, in tokens."""
+    if not asked.get("tools"):
+        return [{"content": token} for token in TOKENS]
+    name = asked["tools"][0]["function"]["name"]
+    first = {"index": 0, "id": "call_1", "type": "function", "function": {"name": name, "arguments": ""}}
+    return [{"role": "assistant", "content": None, "tool_calls": [first]}] + [
+        {"tool_calls": [{"index": 0, "function": {"arguments": token}}]} for token in ARGUMENTS
+    ]
 
 
 def head(asked: dict[str, Any], kind: str) -> dict[str, Any]:
