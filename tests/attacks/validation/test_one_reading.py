@@ -87,8 +87,8 @@ def same(seen: Seen, target: bytes, body: bytes) -> None:
 
 def without_split_cookies(pairs: list[list[str]]) -> list[list[str]]:
     """HTTP/2 may split Cookie into fields; they are joined for HTTP/1.1 (RFC 9113 8.2.3)."""
-    crumbs = [value for name, value in pairs if name == "cookie"]
-    return sorted([pair for pair in pairs if pair[0] != "cookie"] + ([["cookie", "; ".join(crumbs).strip(" \t")]] if crumbs else []))
+    crumbs = sorted(crumb.strip(" \t") for name, value in pairs if name == "cookie" for crumb in value.split(";") if crumb.strip(" \t"))
+    return sorted([pair for pair in pairs if pair[0] != "cookie"] + [["cookie", crumb] for crumb in crumbs])
 
 
 @LOOSE
