@@ -150,7 +150,8 @@ def is_decision(error: GuardhouseError) -> bool:
 
 def is_silent(socket: Socket, message: WebSocketMessage | None, error: GuardhouseError) -> bool:
     """A notification that was refused has nobody who waits for an answer: it is dropped, and that is all."""
-    return socket.operation is not None and message is not None and message.from_client and is_decision(error)
+    has_words = socket.reading != OPAQUE and socket.operation is not None
+    return has_words and message is not None and is_client_message(message) and is_decision(error)
 
 
 def code_of(error: GuardhouseError) -> int:

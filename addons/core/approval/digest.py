@@ -21,6 +21,7 @@ IGNORED_HEADERS = frozenset(
     {
         "host", "content-length", "transfer-encoding", "connection", "expect", "user-agent", "date", "accept-encoding", "traceparent",
         "tracestate", "idempotency-key", "x-request-id", "kubectl-session", "kubectl-command",
+        "sec-websocket-key",  # a nonce of each handshake
     }
 )  # fmt: skip
 IGNORED_PREFIXES = ("x-stainless-",)

@@ -158,3 +158,8 @@ def test_differing_names_the_header_that_changed_and_no_other():
 
 def test_people_see_twelve_digits():
     assert digest.short(digest.digest(FACTS, KEY)) == "a71c 06c7 73db"
+
+
+def test_the_nonce_of_a_websocket_handshake_is_not_part_of_what_is_approved():
+    fields = [("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="), ("Sec-WebSocket-Protocol", "rpc")]
+    assert digest.covered_headers(fields) == (("sec-websocket-protocol", "rpc"),)

@@ -92,7 +92,9 @@ def test_what_matches(match, asked, allowed, denied):
     asked = dict(asked)
     flow = record(asked.pop("asked", None), **asked)
     assert effect_of(flow, rule(effect="allow", **match)) == ("allow" if allowed else "deny")
-    assert (effect_of(flow, rule("everything"), rule(effect="deny", **match)) == "deny") is (denied or not flow.operation.exact or Access.UNKNOWN in flow.operation.access)
+    assert (effect_of(flow, rule("everything"), rule(effect="deny", **match)) == "deny") is (
+        denied or not flow.operation.exact or Access.UNKNOWN in flow.operation.access
+    )
     assert (effect_of(flow, rule(effect="hold", **match)) == "hold") is denied
 
 

@@ -16,7 +16,9 @@ from tests import harness
 
 
 def flow_with_secrets() -> http.HTTPFlow:
-    response = http.Response.make(200, b'{"a":1}', {"Content-Type": "application/json", "Set-Cookie": "s=canary-cookie", "Content-Encoding": "gzip"})
+    response = http.Response.make(
+        200, b'{"a":1}', {"Content-Type": "application/json", "Set-Cookie": "s=canary-cookie", "Content-Encoding": "gzip"}
+    )
     return harness.live_flow(
         path="/customers/ann@corp.example",
         headers=[("Authorization", "Bearer canary-token"), ("X-Api-Key", "canary-key"), ("X-Note", "for ann@corp.example")],
