@@ -24,6 +24,7 @@ from addons.core.clock import SystemClock, uuid7
 from addons.core.errors import AuditError, GuardhouseError
 from addons.core.exchange import Exchange
 from addons.host import chain, connections, gate
+from addons.host.deadline import within
 from addons.host.fingerprint import fingerprint
 from addons.host.gate import Gate
 from addons.host.refusals import answer, answer_of, close_connection, refuse, refuse_at, settled, stop_the_process
@@ -179,7 +180,11 @@ class Guarded:
             await result
             return
         snapshot = self.runtime.snapshot
-        async with asyncio.timeout(snapshot.gateway.limits.hook_deadline if snapshot else DEADLINE):
+        seconds = snapshot.gateway.limits.hook_deadline if snapshot else DEADLINE
+        if inspect.iscoroutine(result):
+            await within(seconds, result)
+            return
+        async with asyncio.timeout(seconds):
             await result
 
     def _closed_for_connections(self, hook: str, step: Callable[..., Any]) -> Callable[..., Awaitable[None]]:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -67,6 +68,8 @@ class AuditLog:
         self._last_event = clock.monotonic()
         self._anchorer = Anchorer(terms, clock)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: deque[tuple[float, Pending]] = deque()  # entries and their deadlines, oldest first
+        self._alarm: asyncio.TimerHandle | None = None
         self._trouble_told = self._closed = False
         self.on_fatal: Callable[[], None] = lambda: None
         self.observers: list[Callable[[Event, float], None]] = []  # told of each event that is durable, and after how many seconds
@@ -286,15 +289,33 @@ class AuditLog:
 
     async def _durable(self, pending: Pending) -> int | None:
         """Wait for the commit; give up when the disk hangs. An entry that the writer has already is then in doubt."""
+        self._watch(pending)
         try:
-            async with asyncio.timeout(self._terms.queue_deadline):
-                return await pending.future
-        except TimeoutError as error:
+            return await pending.future
+        except asyncio.CancelledError as error:
             self._writer.withdraw(pending)
-            raise AuditError(detail="the audit store did not answer in time") from error
-        except asyncio.CancelledError:
-            self._writer.withdraw(pending)
+            if pending.is_late:
+                raise AuditError(detail="the audit store did not answer in time") from error
             raise
+
+    def _watch(self, pending: Pending) -> None:
+        """Give an entry its deadline. All have the same, so one clock watches the oldest, and most are done before it rings."""
+        waiting, loop = self._waiting, asyncio.get_running_loop()
+        while waiting and waiting[0][1].future.done():
+            waiting.popleft()
+        waiting.append((loop.time() + self._terms.queue_deadline, pending))
+        if self._alarm is None:
+            self._alarm = loop.call_at(waiting[0][0], self._ring)
+
+    def _ring(self) -> None:
+        """Give up what is still not durable, and wait for the next one."""
+        waiting, loop = self._waiting, asyncio.get_running_loop()
+        while waiting and (waiting[0][0] <= loop.time() or waiting[0][1].future.done()):
+            pending = waiting.popleft()[1]
+            if not pending.future.done():
+                pending.is_late = True
+                pending.future.cancel()
+        self._alarm = loop.call_at(waiting[0][0], self._ring) if waiting else None
 
     def _settled(self, done: list[Done]) -> None:
         """A group ended, well or not. Runs on the loop, once per group."""

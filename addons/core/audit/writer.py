@@ -49,6 +49,7 @@ class Pending:
     size: int = 0
     queued_at: float = 0.0
     recorded_us: int = 0
+    is_late: bool = False  # nobody waits for it any more: its time was over
 
     @property
     def flow(self) -> str | None:
