@@ -8,11 +8,11 @@ import pytest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
-from addons.core.services.jsonrpc import REFUSED, WAITING
+from addons.core.services.jsonrpc import INVALID, REFUSED, WAITING
 from tests.parts.agents import SAYS, Site
 
 pytestmark = pytest.mark.e2e
-TOOLS = {"find_customer", "report", "run_sql", "delete_customer"}
+TOOLS = {"find_customer", "add_note", "report", "run_sql", "delete_customer"}
 
 
 @pytest.fixture(
@@ -57,6 +57,9 @@ async def test_a_tool_is_allowed_by_its_arguments(site, connect):
             await client.call_tool("report", {"region": "us"})
     assert allowed.content[0].text.startswith("eu: 3 customers")
     assert (refused.value.code, refused.value.data["code"]) == (REFUSED, "policy-denied")
+    assert refused.value.message.startswith(
+        "Policy does not allow this request. No rule allows tools/call report on tools with these arguments"
+    )
     assert "report us" not in site.calls(8460)
 
 
@@ -71,6 +74,17 @@ async def test_what_a_tool_tells_on_its_way_is_masked_too(site, connect):
     assert "ann.lee@corp.example" not in answer.content[0].text + "".join(told)
     if not site.modes.count("json"):
         assert [message.partition(" for ")[0] for message in told] == ["step 1", "step 2", "step 3"]
+
+
+async def test_a_mask_that_an_agent_hands_on_is_refused_and_it_is_told_why(site, connect):
+    async with connect() as client:
+        found = json.loads((await client.call_tool("find_customer", {"customer_id": 7})).content[0].text)
+        with pytest.raises(MCPError) as refused:
+            await client.call_tool("add_note", {"customer_id": 7, "text": f"wrote to {found['email']}"})
+        plain = await client.call_tool("add_note", {"customer_id": 7, "text": "wrote to her"})
+    assert (refused.value.code, refused.value.data["code"]) == (INVALID, "write-back")
+    assert plain.content[0].text == "noted"
+    assert not [call for call in site.calls(8460) if "masked" in call.lower()]
 
 
 async def test_a_denied_tool_is_an_error_that_the_agent_can_read(site, connect):

@@ -40,6 +40,13 @@ async def report(region: str, ctx: Context) -> str:  # type: ignore[type-arg]
 
 
 @server.tool()
+def add_note(customer_id: int, text: str) -> str:
+    """Write a note."""
+    calls.append(f"add_note {customer_id} {text}")
+    return "noted"
+
+
+@server.tool()
 def run_sql(query: str) -> str:
     """Run SQL."""
     calls.append(f"run_sql {query}")

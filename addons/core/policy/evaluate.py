@@ -102,13 +102,26 @@ def observed(decision: Decision, service: Service | None, now: float) -> Decisio
 
 def denial(decision: Decision, record: Exchange) -> PolicyDeniedError:
     """Return the refusal of a denied request: the rules and their sentences for the caller, the rest for the auditor."""
-    asked = f"{record.operation.verb} on {record.service}" if record.operation else "this"
+    asked = _asked(record)
     if decision.rules:
         said = " ".join(decision.reasons) or f"The rule {' and '.join(decision.rules)} forbids it."
     else:
-        said = f"No rule allows {asked} at this path, for you and the purpose you gave. Ask who keeps the rules of this gateway, or send another purpose."
+        said = (
+            f"No rule allows {asked}, for you and the purpose you gave. Ask who keeps the rules of this gateway, or send another purpose."
+        )
     return PolicyDeniedError(
         f"Policy does not allow this request. {said}",
         detail=f"effect {decision.effect}; rules {', '.join(decision.rules) or 'none matched: default'}; policy {decision.policy_digest}",
         extra={"rules": list(decision.rules)},
     )
+
+
+def _asked(record: Exchange) -> str:
+    """What was asked, in a few words: never a path or the value of an argument."""
+    operation = record.operation
+    if operation is None:
+        return "this"
+    if operation.protocol == "http":
+        return f"{operation.verb} on {record.service} at this path"
+    tool = operation.attributes.get("tool")
+    return f"{operation.verb} {tool} on {record.service} with these arguments" if tool else f"{operation.verb} on {record.service}"
