@@ -118,8 +118,16 @@ def _refuse_http(hook: str, flow: http.HTTPFlow, error: GuardhouseError) -> None
             refuse(flow, withheld(error))
         elif error.code == "audit-unavailable":
             refuse(flow, error)
+        give_up_upgrade(flow)
     elif hook != "error":
         refuse(flow, error)
+
+
+def give_up_upgrade(flow: http.HTTPFlow) -> None:
+    """Where our answer takes the place of a 101: the upstream believes that a WebSocket is open, so that connection is no use any more."""
+    if flow.websocket is not None:
+        flow.websocket = None
+        abort_server(flow.client_conn, flow.server_conn)
 
 
 def withheld(error: GuardhouseError) -> GuardhouseError:

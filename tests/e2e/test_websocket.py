@@ -378,3 +378,91 @@ def test_memory_is_flat_over_ten_thousand_messages(gateway):
     before = flood(2000)
     after = flood(10_000)
     assert after - before < 8, f"{before} -> {after} MiB"
+
+
+def test_a_message_that_cannot_be_recorded_is_not_passed_on(tmp_path, upstream):
+    """The disk of the store fails in mid-session: the store's file takes no further byte."""
+    raw = RawUpstream()
+    running = WebSocketGateway(tmp_path, edit=edit(upstream, raw)).start()
+    assert running.program is not None
+    with opened(running, "/") as client:
+        client.send("recorded")
+        assert client.recv(WAIT) == "recorded"
+        subprocess.run(["prlimit", f"--pid={running.program.process.pid}", "--fsize=4096:4096"], check=True)
+        before = list(upstream.heard)
+        with pytest.raises(ConnectionClosed) as closed:
+            client.send("SECRET that nobody can write down")
+            client.recv(WAIT)
+    assert closed.value.rcvd is None or closed.value.rcvd.code == 1011
+    assert upstream.heard == before
+    running.program.process.kill()
+    running.program.process.wait(10)
+    raw.close()
+
+
+def test_a_reload_that_forbids_it_ends_an_open_session(gateway, upstream):
+    rules = gateway.policies / "rules.yaml"
+    kept = rules.read_text()
+    with opened(gateway, "/") as client:
+        client.send("before")
+        assert client.recv(WAIT) == "before"
+        heard = list(upstream.heard)
+        try:
+            rules.write_text(
+                kept.replace(
+                    "  - name: sockets-open\n",
+                    "  - name: no-sockets\n    match: {access: [connect]}\n    effect: deny\n  - name: sockets-open\n",
+                )
+            )
+            done = gateway.cli("reload", token=gateway.token("bob"))
+            assert done.status == 0, done.headers["stderr"]
+            with pytest.raises(ConnectionClosed) as closed:
+                client.send("after")
+                client.recv(WAIT)
+        finally:
+            rules.write_text(kept)
+            assert gateway.cli("reload", token=gateway.token("bob")).status == 0
+    assert closed.value.rcvd.code == 1008
+    assert upstream.heard == heard
+
+
+def test_the_shipped_example_speaks(gateway):
+    with opened(gateway, "/ws", host="127.0.0.1") as client:
+        assert "@masked.invalid" in str(client.recv(WAIT))
+        client.send("hello")
+        assert client.recv(WAIT) == "hello"
+
+
+@pytest.mark.parametrize(
+    "step", ["apply.responseheaders", "arrival.responseheaders", "apply.response", "arrival.response", "outcome.response"]
+)
+def test_an_upgrade_whose_answer_fails_opens_nothing(gateway, upstream, step):
+    before = len(upstream.closes)
+    status, _ = refused(gateway, "/personal", **{"X-Fault": f"guardhouse-{step}=Exception"})
+    assert status in (502, 503)
+    wait_until(lambda: len(upstream.closes) > before, WAIT, "the upstream's connection is given up")
+    found = gateway.cli("search", "service:chat", "path:/personal", "kind:http", "--json", "--limit", "2", "--db", str(gateway.store)).text
+    newest = [json.loads(line) for line in found.splitlines()]
+    assert [event["stage"] for event in newest if event["flow"] == newest[0]["flow"]] != ["ResponseComplete"]
+    with opened(gateway, "/") as client:
+        client.send("the next one works")
+        assert client.recv(WAIT) == "the next one works"
+
+
+def test_people_decide_on_an_upgrade_and_the_same_one_finds_their_approval(gateway):
+    status, ticket = refused(gateway, "/held", Prefer="wait=0")
+    assert (status, ticket["code"]) == (429, "approval-pending")
+    done = gateway.cli(
+        "approvals",
+        "approve",
+        ticket["approval_id"],
+        "--digest",
+        ticket["digest"],
+        "--reason",
+        "Agreed with support",
+        token=gateway.token("bob"),
+    )
+    assert done.status == 0, done.headers["stderr"]
+    with opened(gateway, "/held") as client:  # another nonce, and all the same
+        client.send("approved")
+        assert client.recv(WAIT) == "approved"

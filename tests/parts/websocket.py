@@ -41,6 +41,10 @@ RULES = """
     match: {services: [chat, raw], methods: [GET], access: [connect, unknown]}
     effect: allow
     mask: [pii]
+  - name: held-sockets
+    match: {services: [chat], paths: ["/held"], access: [connect]}
+    effect: hold
+    approval: one-sre
   - name: plain-is-read
     match: {services: [plain, raw], methods: [GET], access: [read]}
     effect: allow
