@@ -109,6 +109,7 @@ def trust(runtime: Runtime, data: tls.TlsData) -> None:
         return
     if service.ca is None or runtime.snapshot is None:
         return
+    data.conn.alpn_offers = data.conn.alpn_offers or tuple(data.context.client.alpn_offers)  # what the client speaks, as without a CA
     data.ssl_conn = _client_connection(runtime.snapshot, service, data.conn)
 
 

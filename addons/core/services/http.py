@@ -1,7 +1,7 @@
 """What a plain HTTP request does: the Operation of the protocol `http`.
 
 The path is the canonical one (decoded once, see `target`), the access follows from the method, and a method override
-that the service accepts is a nested operation: a deny or hold on either method matches, an allow needs both. The
+that the service accepts, or the call that a gRPC request makes (see `grpc`), is a nested operation: a deny or hold on either method matches, an allow needs both. The
 attributes are declared in `ATTRIBUTES` and always set, null when they have no value, so that a condition can be checked
 when the rules are loaded.
 """
@@ -11,13 +11,14 @@ from typing import Any
 
 from addons.core.config.model import Service
 from addons.core.exchange import Access, Operation
-from addons.core.services import filters, target, websocket
+from addons.core.services import filters, grpc, target, websocket
 from addons.core.services.canonical import Head
 from addons.core.services.terms import check_terms
 
 PROTOCOL = "http"
 ATTRIBUTES = frozenset(
     {"scheme", "host", "path", "filters", "content_type", "has_body", "method_override", "path_parameters", "subprotocols"}
+    | grpc.ATTRIBUTES
 )
 ACCESS = {
     "GET": Access.READ, "HEAD": Access.READ, "OPTIONS": Access.READ,
@@ -44,11 +45,14 @@ def operation(
     bare, parameters = without_parameters(literal)
     content_type = _content_type(head)
     _check_coding(head, content_type, bare, body)
+    called = grpc.names(content_type, method, literal, query, head.values(b"grpc-encoding"))
+    query_body = b"" if grpc.is_grpc(content_type) else body
     attributes: dict[str, Any] = {
+        **called,
         "scheme": scheme,
         "host": host,
         "path": bare,
-        "filters": filters.names(pairs, bare, content_type, body, reads=ACCESS.get(method) is Access.READ),
+        "filters": filters.names(pairs, bare, content_type, query_body, reads=ACCESS.get(method) is Access.READ),
         "content_type": content_type,
         "has_body": bool(body),
         "method_override": overriding,
@@ -59,11 +63,10 @@ def operation(
         return _upgrade(head, bare, attributes, websocket.access_of(offered, service.websocket or {}), overriding)
     resources = (bare,) if bare == literal else (bare, literal)
     text = head.target.decode()
-    outer = _one(method, text, resources, attributes)
-    if overriding is None:
-        return outer
-    inner = _one(overriding, text, resources, attributes)
-    return _one(method, text, resources, attributes, (inner,))
+    nested = [_one(overriding, text, resources, attributes)] if overriding is not None else []
+    if (call := grpc.call(attributes)) is not None:
+        nested.append(call)
+    return _one(method, text, resources, attributes, tuple(nested))
 
 
 def _upgrade(head: Head, path: str, attributes: dict[str, Any], access: frozenset[Access], overriding: str | None) -> Operation:

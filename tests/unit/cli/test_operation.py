@@ -22,7 +22,7 @@ def test_what_the_gateway_understands(tmp_path):
         "method": "DELETE", "url": "http://crm.test/customers/7?x=1", "refused": None, "protocol": "http", "verb": "DELETE",
         "text": "DELETE /customers/7?x=1", "access": ["delete"], "resources": ["/customers/7"],
         "attributes": {"scheme": "http", "host": "127.0.0.1", "path": "/customers/7", "filters": ["x"], "content_type": None, "has_body": False,
-                       "method_override": None, "path_parameters": [], "subprotocols": None},
+                       "method_override": None, "path_parameters": [], "subprotocols": None, "grpc_service": None, "grpc_method": None},
         "children": [], "exact": True,
     }  # fmt: skip
 

@@ -23,7 +23,7 @@ def test_a_plain_request():
         resources=("/customers/7",),
         attributes={
             "scheme": "http", "host": "127.0.0.1", "path": "/customers/7", "filters": [], "content_type": None, "has_body": False,
-            "method_override": None, "path_parameters": [], "subprotocols": None,
+            "method_override": None, "path_parameters": [], "subprotocols": None, "grpc_service": None, "grpc_method": None,
         },
     )  # fmt: skip
 
