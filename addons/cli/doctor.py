@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 
+from addons.cli.canary import Options, canary_options, run
 from addons.cli.client import CA_FILE, Unable, open_client
 from addons.cli.console import NO, escape, json_option, print_json
 from addons.core.clock import SystemClock
@@ -43,17 +44,28 @@ class Finding:
 
 @click.command()
 @click.option("--policies", envvar="GUARDHOUSE_POLICIES", type=click.Path(file_okay=False), help="The policies folder.")
+@canary_options
 @json_option
-def command(policies: str | None, as_json: bool) -> None:
+def command(
+    policies: str | None, canary: bool, logs: tuple[Path, ...], services: tuple[str, ...], purpose: str, yes: bool, as_json: bool
+) -> None:
     """Check versions, policy files, state folder, ports, disk and patches, and explain what is wrong.
 
     Exit code 0 when the gateway can run (or runs), 1 when something is bad.
+
+    With --canary: plant made-up secrets and personal values through the running gateway, under the token in
+    GUARDHOUSE_TOKEN, and look for them in everything it left behind, in every spelling. Exit code 0 when nothing was
+    found, 1 when a value was (where, which kind and how spelled; never the value), 3 when the gateway cannot be reached.
 
     \b
     Examples:
       guardhouse doctor
       guardhouse doctor --policies /etc/guardhouse/policies --json
+      guardhouse doctor --canary --log gateway.log
     """
+    if canary:
+        run(Options(policies, logs, services, purpose, yes), as_json)
+        return
     findings = list(examine(policies))
     for finding in findings:
         if as_json:

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from addons.core.development import sockets, streams
+from addons.core.development import echo, sockets, streams
 from addons.core.development.customers import CUSTOMERS
 from addons.core.wire import strict_json
 
@@ -88,7 +88,7 @@ def make_app(service: ExampleService) -> Starlette:
             Route("/customers", listed, methods=["GET", "POST"]),
             Route("/customers/{id:int}", one, methods=["GET", "PUT", "PATCH", "DELETE"]),
             Route("/export/customers.{form}", export),
-            Route("/echo", _echo, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
+            Route("/echo", echo.answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
             Route("/stats", stats),
             *streams.ROUTES,
             sockets.route(service.is_admitted),
@@ -105,19 +105,6 @@ def make_app(service: ExampleService) -> Starlette:
 
     app.add_middleware(BaseHTTPMiddleware, dispatch=admit)
     return app
-
-
-async def _echo(request: Request) -> Response:
-    """Say what arrived, header by header as it came, so that a caller sees what the gateway let through."""
-    body = await request.body()
-    return JSONResponse(
-        {
-            "method": request.method,
-            "target": request.scope["raw_path"].decode("latin-1") + ("?" + request.url.query if request.url.query else ""),
-            "headers": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in request.headers.raw],
-            "body": body.decode("utf-8", "replace"),
-        }
-    )
 
 
 async def _object(request: Request) -> dict[str, Any] | None:

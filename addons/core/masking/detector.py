@@ -41,7 +41,7 @@ _HARMLESS = re.compile(
     r"|v?\d{1,5}\.\d{1,5}\.\d{1,5}(?:-[0-9A-Za-z.\-]{1,40})?(?:\+[0-9A-Za-z.\-]{1,40})?"  # semver
     r"|\d{1,12}(?:\.\d{1,6})?(?:[numkMGTPE]|[KMGTPE]i)"  # a Kubernetes quantity
     r"|-?\d{1,8}|-?\d{1,6}\.\d{1,12}"
-    r"|[A-Za-z]+(?: [A-Za-z]+)*"
+    r"|[A-Za-z]{1,19}(?: [A-Za-z]{1,19})*"  # words; an AWS key has 20 characters, and one in thirty has no digit
 )
 
 
