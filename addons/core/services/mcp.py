@@ -11,11 +11,12 @@ What a tool does is known to its operator alone, so a call is `execute` unless `
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from addons.core.config.model import Service
-from addons.core.errors import GuardhouseError, RouteError
+from addons.core.errors import GuardhouseError, RouteError, ValidationError
 from addons.core.exchange import Access, Operation
 from addons.core.services import http, jsonrpc
 from addons.core.services.jsonrpc import Message
@@ -46,7 +47,15 @@ NAMED = {  # by which member of params each method says what it is about, and th
 _PARAMS = ("name", "uri", "arguments", "ref", "argument", "_meta", "taskId")
 _TASKS = ("tasks/get", "tasks/result", "tasks/cancel")
 _ONCE = ("mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name", "last-event-id")
+_MAX_BODY = 4 << 20  # bytes of a message; the official server's own limit
+_MAX_ARGUMENTS = 1000  # Django's DATA_UPLOAD_MAX_NUMBER_FIELDS
+_MAX_EXACT = 1024  # characters of a text, or items of a list, that a rule would write out
 _MAX_NAME = 2048  # characters of a tool's name or a URI
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
+_LOOSE = re.compile(  # what makes two spellings of one resource, or two resources of one spelling
+    r"\\|%(?![0-9A-Fa-f]{2})|%25[0-9A-Fa-f]{2}|%(?:2[fF]|5[cC]|3[fF]|23|[01][0-9A-Fa-f]|7[fF])"  # \, broken, double, separators, control
+    r"|%(?:2[dDeE]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF]|7[eE])|/\.{1,2}(?:[/?#]|\Z)|[^:/]//|//[^/]*//"  # needless, dots, doubled slashes
+)
 _MAX_TEXT = 4000  # characters of arguments in the text that people read; the body itself is shown beside it
 
 
@@ -63,6 +72,8 @@ def operation(
     }  # fmt: skip
     if method != "POST":
         return _bare(method, body, attributes, plain.text)
+    if len(body) > _MAX_BODY:
+        raise ValidationError(f"An MCP message may be at most {_MAX_BODY} bytes.", code="request-too-large", detail="mcp-size")
     _check_coding(fields, plain)
     return _of(jsonrpc.read(body), fields, attributes, service)
 
@@ -154,6 +165,8 @@ def _name(members: Mapping[str, Any], key: str, method: str) -> str:
     value = members.get(key)
     if not isinstance(value, str) or not 0 < len(value) <= _MAX_NAME or not value.isprintable():
         raise malformed("mcp-params", f"The `{key}` of {method} must be a printable text of at most {_MAX_NAME} characters.")
+    if key == "uri" and (not _SCHEME.match(value) or _LOOSE.search(value)):
+        raise malformed("mcp-uri", f"The `uri` of {method} has another spelling. Send its plainest: no dot segments, no needless escapes.")
     return value
 
 
@@ -163,6 +176,8 @@ def _arguments(params: Mapping[str, Any]) -> Mapping[str, Any]:
         return {}
     if not isinstance(arguments, dict):
         raise malformed("mcp-params", "The `arguments` must be an object.")
+    if len(arguments) > _MAX_ARGUMENTS:
+        raise malformed("mcp-params", f"A call has at most {_MAX_ARGUMENTS} arguments.")
     jsonrpc.check_keys(arguments, ())
     return arguments
 
@@ -171,14 +186,16 @@ def _flat(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that a rule can compare exactly. What nests is left out, so that an allow which names it does not match."""
     found = {}
     for name, value in arguments.items():
-        if _is_exact(value) or (isinstance(value, list) and value and all(map(_is_exact, value))):
+        if _is_exact(value) or (isinstance(value, list) and 0 < len(value) <= _MAX_EXACT and all(map(_is_exact, value))):
             found[ARGUMENT + name] = value
     return found
 
 
 def _is_exact(value: Any) -> bool:
-    """Whole numbers beyond 2^53 and fractions are read differently by different readers."""
-    return isinstance(value, str | bool) or (isinstance(value, int) and abs(value) <= MAX_INT)
+    """Whole numbers beyond 2^53 and fractions are read differently by different readers; long texts stand in no rule."""
+    if isinstance(value, str):
+        return len(value) <= _MAX_EXACT
+    return isinstance(value, int) and abs(value) <= MAX_INT
 
 
 def _shown(params: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:

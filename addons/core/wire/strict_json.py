@@ -5,8 +5,11 @@ readers see two documents. Here all of them are refused.
 """
 
 import json
+import re
 from typing import Any
 
+_NESTING = re.compile(r'[\[{\]}]|"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)  # a bracket, or a whole string; linear, also unclosed
+_SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_DEPTH = 16  # tokens and decisions are flat; RFC 8259 section 9 lets a parser set its own limit
 
 
@@ -43,22 +46,13 @@ def load_object(data: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
 
 
 def _too_deep(text: str, max_depth: int) -> bool:
-    depth, in_string, escaped = 0, False, False
-    for char in text:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif char == "\\":
-                escaped = True
-            elif char == '"':
-                in_string = False
-        elif char == '"':
-            in_string = True
-        elif char in "[{":
+    depth = 0
+    for found in _NESTING.finditer(text):
+        if found[0][0] in "[{":
             depth += 1
             if depth > max_depth:
                 return True
-        elif char in "]}":
+        elif found[0][0] in "]}":
             depth -= 1
     return False
 
@@ -78,7 +72,7 @@ def _no_constant(name: str) -> Any:
 
 def _no_surrogates(value: Any) -> None:
     if isinstance(value, str):
-        if any("\ud800" <= char <= "\udfff" for char in value):
+        if _SURROGATE.search(value):
             raise StrictJsonError("lone surrogate")
     elif isinstance(value, dict):
         for name, item in value.items():
