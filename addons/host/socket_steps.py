@@ -6,6 +6,7 @@ of is noted by it all the same, because the layer passes on only what every step
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 from mitmproxy import http
 from mitmproxy.websocket import WebSocketMessage
@@ -216,7 +217,9 @@ async def record_message(runtime: Runtime, flow: http.HTTPFlow, log: AuditLog) -
         raise AuditError(detail="no message or no redactor to record")
     await record_control(runtime, flow, log)
     seen = seen_of(runtime, flow, socket, message)
-    event = await asyncio.to_thread(message_events.message, record, seen, redactor)
+    is_quick = seen.operation is None and redactor.is_quick(seen.content, message_events.TEXT, record.service)
+    work = partial(message_events.message, record, seen, redactor)
+    event = work() if is_quick else await asyncio.to_thread(work)
     await log.append(event)
     socket.stored += len(event.fields.get("chunk", b""))
     if message.dropped:
