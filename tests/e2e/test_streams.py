@@ -169,6 +169,31 @@ def test_a_stream_that_nobody_records_does_not_pass(client, gateway):
     assert events_of(gateway, "/events/whole")[-1].stage in ("Interrupted", "Panic")
 
 
+def test_audit_row_9_a_log_that_fails_in_the_middle_breaks_the_transfer(client, gateway):
+    begun = time.monotonic()
+    with pytest.raises(BROKEN), client.stream("GET", "/endless/0.03", headers={"X-Fault": "store"}) as answer:
+        for _ in answer.iter_bytes():
+            assert time.monotonic() - begun < 10
+    end = events_of(gateway, "/endless/0.03")[-1]
+    assert (end.stage, end.fields["reason"]) == ("Interrupted", b"audit-unavailable")
+    assert json.loads(end.fields["response.digest"])["unrecorded"] is True
+
+
+def test_a_stream_ends_with_its_callers_token(gateway):
+    token = gateway.token("planner", minutes="0.07")
+    headers = {"Authorization": f"Bearer {token}", "X-Purpose": "demo/tour", "Host": "flow.localhost"}
+    begun = time.monotonic()
+    with (
+        pytest.raises(BROKEN),
+        httpx.stream("GET", gateway.cleartext + "/endless/0.04", headers=headers, timeout=30, trust_env=False) as answer,
+    ):
+        assert answer.status_code == 200
+        for _ in answer.iter_bytes():
+            assert time.monotonic() - begun < 10
+    end = events_of(gateway, "/endless/0.04")[-1]
+    assert (end.stage, end.fields["reason"]) == ("Interrupted", b"token-expired")
+
+
 def test_an_upstream_that_breaks_off_breaks_the_answer_off(client, gateway):
     with pytest.raises(BROKEN):
         client.get("/events/close")

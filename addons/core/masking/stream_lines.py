@@ -20,6 +20,8 @@ HOLD = 8 << 10  # of a line of text without an end; a log that shows progress ha
 CONTEXT = 65  # before a value, where the word may stand that tells what it is
 KEEP = 512  # of those, what may still be the beginning of a value
 MAX_PEM = 32 << 10
+CLEAN = 2048  # lines that are remembered, of at most
+MAX_CLEAN = 256  # characters: logs say the same again and again
 NL = b"\n"
 _BETWEEN = re.compile(r"[\s,;|<>\"'(){}\[\]]")
 
@@ -74,6 +76,7 @@ class LineMasker:
         self._key: list[str] | None = None  # the lines of a PEM block that has begun
         self._key_size = 0
         self._is_first = True
+        self._clean: set[str] = set()  # lines of this stream in which nothing was found; every other input stays the same
 
     def feed(self, data: bytes) -> bytes:
         """What can leave by now."""
@@ -126,7 +129,14 @@ class LineMasker:
         if "-----BEGIN" in line and "-----END" not in line.rpartition("-----BEGIN")[2]:
             self._key, self._key_size = [], 0
             return self._in_key(line)
-        return self._text.mask(line)
+        if line in self._clean:
+            return line
+        masked = self._text.mask(line)
+        if masked is line and len(line) <= MAX_CLEAN:
+            self._clean.add(line)
+            if len(self._clean) > CLEAN:
+                self._clean.clear()
+        return masked
 
     def _in_key(self, line: str) -> str:
         assert self._key is not None

@@ -2,6 +2,7 @@
 
 from mitmproxy import http
 
+from addons.core.errors import AuditError
 from addons.host import gate
 
 
@@ -23,6 +24,11 @@ class Faulty:
         return self.pipe.finish()
 
 
+async def refuse(event):
+    """As a log whose disk is full."""
+    raise AuditError(detail="disk full")
+
+
 class StreamFaults:
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         fault, stream = flow.request.headers.get("x-fault", ""), gate.of(flow).stream
@@ -34,6 +40,8 @@ class StreamFaults:
             flow.response.stream = False
         elif fault == "unrecorded":
             stream.recorder = None
+        elif fault == "store":
+            stream.recorder._append = refuse
         else:
             stream._pipe = Faulty(stream._pipe, fault)
 
