@@ -16,7 +16,7 @@ from mitmproxy import http
 from addons.core import exchange
 from addons.core.errors import Unmaskable
 from addons.core.exchange import Exchange
-from addons.core.masking import answer, http_rules, rules, stream_plan, write_back
+from addons.core.masking import answer, http_rules, rules, stream_plan
 from addons.core.masking.engine import MaskEngine, session_place
 from addons.core.masking.redact import MaskRedactor
 from addons.host import gate, socket_steps, streaming
@@ -60,9 +60,7 @@ class Prepare:
         if body is None:
             raise Unmaskable("size", code="request-unmaskable")
         if terms.writes == "deny":
-            target, fields = flow.request.data.path, tuple(flow.request.headers.fields)
-            marks, tells = engine.transformer.marks, engine.would_mask(guarded)
-            await engine.run(lambda: write_back.refuse_marks(target, fields, body, guarded, marks, tells), len(body))
+            await engine.refuse_marks(flow.request.data.path, tuple(flow.request.headers.fields), body, guarded)
         view = view_of(self.runtime, flow, record)
         changed = http_rules.request_fields(
             tuple(flow.request.headers.fields), engine.transformer, terms.pass_media, view.digest if view else NO_VIEW

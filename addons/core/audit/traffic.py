@@ -253,7 +253,7 @@ def ending_of(refusal: GuardhouseError) -> str:
 
 def proof(key: bytes, raw: bytes) -> dict[str, Any]:
     """What is kept of bytes that must not be stored: a keyed digest and their length (design/audit.md 3.4)."""
-    return {"hmac": "hmac-sha-256:" + hmac.new(key, raw, hashlib.sha256).hexdigest(), "bytes": len(raw)}
+    return {"hmac": "hmac-sha-256:" + hmac.digest(key, raw, "sha256").hex(), "bytes": len(raw)}
 
 
 def _why(record: Exchange, ending: Ending, storage: Storage) -> dict[str, bytes | None]:

@@ -13,10 +13,12 @@ from typing import Any, Protocol
 from addons.core.clock import Clock
 from addons.core.config.model import Masking, Snapshot
 from addons.core.errors import GuardhouseError, MaskingError, Unmaskable
+from addons.core.masking import write_back
 from addons.core.masking.answer import Answer, MaskedAnswer, Terms, mask_answer
 from addons.core.masking.answer_key import parts_of, put_date_back, set_date_aside, size_of
 from addons.core.masking.body_mask import BodyMasker
 from addons.core.masking.detector import Detector
+from addons.core.masking.http_rules import Fields
 from addons.core.masking.json_walk import JsonMasker
 from addons.core.masking.kept import Kept
 from addons.core.masking.leaf_mask import Site, Tools
@@ -24,8 +26,10 @@ from addons.core.masking.pseudonym import Place
 from addons.core.masking.receipt import Masked, Tally, masked
 from addons.core.masking.rules import MaskView
 from addons.core.masking.transforms import Transformer
+from addons.core.wire.plain_fields import is_plain
 
 INLINE = 2 << 10  # bodies below this are masked in the event loop: a thread costs more than they do
+MAX_UNMARKED = 1 << 20  # bytes of what is known of requests without marks
 ALARM = 3  # failures in a row after which the engine says it is not well
 
 
@@ -43,6 +47,7 @@ class MaskEngine:
         self.transformer = Transformer(keys.derive("masking"))
         self._clock = clock
         self._answers: Kept[MaskedAnswer] = Kept()
+        self._unmarked: Kept[bool] = Kept(MAX_UNMARKED)
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="guardhouse-masking")
         self._warm = threading.Event()
         self._failures = 0
@@ -113,6 +118,21 @@ class MaskEngine:
             made = await self.run(lambda: mask_answer(plain, terms, self.detector, self.transformer, budget), len(plain.body))
             self._answers.put(key, rules, made, size_of(made))
         return put_date_back(made, date)
+
+    async def refuse_marks(self, target: bytes, fields: Fields, body: bytes, view: MaskView) -> None:
+        """Raise WriteBackError for a request that carries a mark of ours. One in which none was found lately is not searched again."""
+        told = [
+            part
+            for name, value in fields
+            if not is_plain(name.decode("latin-1").lower(), value.decode("latin-1"))
+            for part in (name, value)
+        ]
+        key = self._unmarked.key((self.detector.identity, target, *told), body)
+        if self._unmarked.get(key, view):
+            return
+        tells = self.would_mask(view)
+        await self.run(lambda: write_back.refuse_marks(target, fields, body, view, self.transformer.marks, tells), len(body))
+        self._unmarked.put(key, view, True, 0)
 
     def mask_body(self, body: bytes, content_type: str | None, view: MaskView, place: Place, tally: Tally | None = None) -> Masked:
         """Mask a decoded body in the calling thread. Raises Unmaskable, or whatever the detector raises."""

@@ -104,6 +104,7 @@ def names_place(rule: FieldRule, pointer: str, key: str) -> bool:
 
 
 _VIEWS: dict[tuple[int, str, tuple[str, ...]], tuple[Masking, MaskView]] = {}
+_PROFILES: dict[tuple[int, str | None], tuple[Snapshot, frozenset[str]]] = {}
 _MAX_VIEWS = 256
 
 
@@ -132,8 +133,19 @@ def record_view(snapshot: Snapshot, service: str | None) -> MaskView:
     return view_of(snapshot, service or "", names)
 
 
-def record_profiles(snapshot: Snapshot, service: str | None) -> set[str]:
+def record_profiles(snapshot: Snapshot, service: str | None) -> frozenset[str]:
     """What a service always masks and what any rule may mask there; of an unknown service: every profile."""
+    kept = _PROFILES.get((id(snapshot), service))
+    if kept is not None and kept[0] is snapshot:
+        return kept[1]
+    made = frozenset(_record_profiles(snapshot, service))
+    if len(_PROFILES) >= _MAX_VIEWS:
+        _PROFILES.clear()
+    _PROFILES[(id(snapshot), service)] = (snapshot, made)
+    return made
+
+
+def _record_profiles(snapshot: Snapshot, service: str | None) -> set[str]:
     if service is None or service not in snapshot.gateway.services:
         return set(snapshot.masking.profiles)
     named = {name for rule in snapshot.rules.rules if rule.services is None or service in rule.services for name in rule.mask}

@@ -16,6 +16,10 @@ from addons.core.policy.facts import Facts, of
 from addons.core.policy.match import applies
 
 AUDIT_LEVELS = ("Metadata", "Request", "RequestResponse")
+MAX_KEPT = 256
+_IN_QUESTION: dict[
+    tuple[int, str, frozenset[str] | None], tuple[Sequence[Rule], tuple[Rule, ...]]
+] = {}  # by id of the rules, which are held
 BROKEN = "The condition of this rule could not be decided, so the request is denied. Tell the gateway's operators."
 
 
@@ -55,7 +59,7 @@ def decide_on(snapshot: Snapshot, facts: Facts) -> Decision:
 def matching(rules: Sequence[Rule], facts: Facts) -> tuple[list[Match], list[Rule]]:
     """Return the rules that match some node, and those whose condition failed."""
     found, broken = [], []
-    for rule in rules:
+    for rule in _in_question(rules, facts):
         try:
             nodes = frozenset(index for index, node in enumerate(facts.nodes) if applies(rule, facts, node))
         except ConditionError:
@@ -64,6 +68,24 @@ def matching(rules: Sequence[Rule], facts: Facts) -> tuple[list[Match], list[Rul
         if nodes:
             found.append(Match(rule, nodes))
     return found, broken
+
+
+def _in_question(rules: Sequence[Rule], facts: Facts) -> Sequence[Rule]:
+    """The rules that leave out neither this service nor every method asked for: the others cannot match, and most are others."""
+    if not isinstance(rules, tuple):
+        return rules
+    methods = frozenset(node.verb for node in facts.nodes) if all(node.protocol == "http" for node in facts.nodes) else None
+    key = (id(rules), facts.service, methods)
+    kept = _IN_QUESTION.get(key)
+    if kept is not None and kept[0] is rules:
+        return kept[1]
+    made = tuple(rule for rule in rules if rule.services is None or facts.service in rule.services)
+    if methods is not None:
+        made = tuple(rule for rule in made if rule.methods is None or methods.intersection(rule.methods))
+    if len(_IN_QUESTION) >= MAX_KEPT:
+        _IN_QUESTION.clear()
+    _IN_QUESTION[key] = (rules, made)
+    return made
 
 
 def _effect(facts: Facts, found: Sequence[Match], broken: Sequence[Rule]) -> tuple[Effect, list[Rule]]:
