@@ -38,6 +38,7 @@ class EarlyAnswers(Patch):
             if self.flow.response is not event.response:
                 yield from answer_instead_of_upstream(self)
             elif self.flow.response.stream and not event.end_stream:
+                self.flow.response.stream.unsent = lambda: unsent(self)
                 yield from self.start_response_stream()
             else:
                 self.server_state = self.state_consume_response_body
@@ -61,6 +62,14 @@ class RefusedBodies(Patch):
                 watch_body(self, runtime.snapshot.gateway.limits)
 
         replace(layer.HttpStream, "state_wait_for_request_headers", state_wait_for_request_headers)
+
+
+def unsent(self: Any) -> int:
+    """How many bytes of this answer wait for an HTTP/2 client that does not read; of HTTP/1 the transport itself tells."""
+    connection = self.context.layers[self.context.layers.index(self) - 1].connections.get(self.context.client)
+    if not isinstance(connection, _http2.Http2Server):
+        return 0
+    return sum(len(piece.data) for piece in connection.h2_conn.stream_buffers.get(self.stream_id, ()))
 
 
 def _declared_too_long(self: Any, runtime: Runtime) -> bool:

@@ -28,6 +28,8 @@ from addons.host.refusals import abort_client, settled
 logger = logging.getLogger(__name__)
 
 READ = 8 << 10  # of the upstream's socket at once: between two reads the event loop serves everybody else
+UNSENT = 256 << 10  # that may wait for a slow client of HTTP/2
+LOOK = 0.02  # seconds between two looks at it
 ROOM_SECONDS = 5.0  # that reading waits for the recorder; its own limits strike earlier
 
 
@@ -93,6 +95,7 @@ class StreamGuard:
         self._pipe = pipe
         self._timers: list[asyncio.TimerHandle] = []
         self.has_recorder = asyncio.Event()
+        self.unsent: Callable[[], int] = lambda: 0  # bytes that wait for a client that does not read (patch EarlyAnswers)
         if (known := _PACES.get(flow.server_conn)) is not None:
             known.streams.add(self)
 
@@ -202,6 +205,8 @@ class Pace:
                     await guard.recorder.room()
         except TimeoutError:
             return  # the recorder's own limits strike
+        while guard.unsent() > UNSENT and guard.error is None and guard.flow.live and guard.flow.client_conn.connected:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK)  # mitmproxy keeps it all, and tells nobody when it could send
 
 
 def pace(client: connection.Client, server: connection.Server) -> None:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from addons.core.audit.reader import Reader
+from tests.parts import slow_reader
 from tests.parts import stream_upstream as upstream
 from tests.parts.gateway import ROOT, Gateway
 from tests.parts.processes import wait_until
@@ -252,6 +253,19 @@ def test_curl_reads_it_and_sees_a_cut(gateway):
         cut = subprocess.run(["curl", "-sN", *more, *headers, base + "/charset/whole"], capture_output=True, timeout=60, check=False)
         assert cut.returncode in (18, 56, 92)
         assert cut.stdout in (b"", b"good line\n")
+
+
+def test_a_client_that_does_not_read_fills_nothing(gateway):
+    """It opens HTTP/2 windows of 64 KiB and never more; the upstream has 30 MiB to say."""
+    headers = [("authorization", f"Bearer {gateway.token('planner')}"), ("x-purpose", "demo/tour"), (":authority", "flow.localhost")]
+    pid = gateway.program.process.pid
+    before = rss(pid)
+    with slow_reader.open(gateway.ports[8443], gateway.ca, "/download/30", headers) as got:
+        wait_until(lambda: got.size >= 60_000, 20, "the first window")
+        time.sleep(3)
+        assert got.size <= 65_535
+        assert rss(pid) - before < 15 << 20
+    assert events_of(gateway, "/download/30")[-1].stage == "Interrupted"
 
 
 def rss(pid: int) -> int:
