@@ -229,6 +229,11 @@ def write(metadata: MutableMapping[Any, Any], record: Exchange) -> None:
         del _WRITTEN[next(iter(_WRITTEN))]
 
 
+def forget(metadata: Mapping[Any, Any]) -> None:
+    """The flow has ended: its record is there as plain data, and the typed form is not needed beside it."""
+    _WRITTEN.pop(id(metadata.get(KEY)), None)
+
+
 def encode(record: Exchange) -> dict[str, Any]:
     """Return the record as plain data."""
     return _members(record)

@@ -75,3 +75,11 @@ def test_only_the_latest_records_are_remembered_and_older_ones_still_read():
         exchange.write(metadata, Exchange(id=str(number)))
     assert [exchange.read(metadata).id for metadata in flows] == [str(number) for number in range(len(flows))]
     assert len(exchange._WRITTEN) == exchange.MOST_WRITTEN
+
+
+def test_a_record_that_is_forgotten_is_still_read():
+    metadata: dict = {}
+    exchange.write(metadata, full())
+    before = exchange.read(metadata)
+    exchange.forget(metadata)
+    assert exchange.read(metadata) == before
