@@ -9,6 +9,7 @@ import contextlib
 import secrets
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -126,15 +127,19 @@ def report(made: Run, as_json: bool) -> None:
     """Say what was looked at and what was found; exit 1 when anything was."""
     found = sorted(made.leaks, key=lambda one: (one.where, one.row, one.info_type, one.spelling, one.planted))
     looked = dict(made.looked)
+    answers = {str(status or "none"): count for status, count in sorted(Counter(heard.status for heard in made.heard).items())}
     if as_json:
         for leak in found:
             print_json({"found": asdict(leak)})
-        print_json({"planted": len(made.search.values), "requests": len(made.heard), "looked_at": looked, "found": len(found)})
+        print_json(
+            {"planted": len(made.search.values), "requests": len(made.heard), "answers": answers, "looked_at": looked, "found": len(found)}
+        )
     else:
         if found:
             print_table(("where", "row", "info type", "spelling", "planted in"), [tuple(asdict(leak).values()) for leak in found])
         seen = ", ".join(f"{count} {kind}" for kind, count in looked.items())
         words = f"found {len(found)} times" if found else "none was found"
-        click.echo(f"{len(made.search.values)} values in {len(made.heard)} requests; looked at {seen}: {words}.")
+        told = ", ".join(f"{count} x {status}" for status, count in answers.items())
+        click.echo(f"{len(made.search.values)} values in {len(made.heard)} requests (answers: {told}); looked at {seen}: {words}.")
     if found:
         sys.exit(NO)

@@ -58,7 +58,7 @@ class Run:
 def at_approvals(made: Run, client: Client) -> None:
     """The list and every card that the caller sees; what the canary itself asked for is withdrawn again."""
     try:
-        cards = client.get("/v1/approvals", limit=200)["approvals"]
+        cards = client.get("/v1/approvals", mine=True)["approvals"]
         ours = {heard.approval for heard in made.heard if heard.approval}
         for card in cards:
             made.look("approvals", "approval list", card["id"], str(card).encode())
@@ -66,7 +66,9 @@ def at_approvals(made: Run, client: Client) -> None:
             made.look("approvals", "approval card", id, str(client.get(f"/v1/approvals/{id}")).encode())
             with contextlib.suppress(Refused):
                 client.post(f"/v1/approvals/{id}/cancel")
-    except Refused:
+    except Refused as error:
+        if error.status not in (401, 403):
+            raise
         made.looked["approvals"] += 0  # not theirs to see; the store is searched all the same
 
 

@@ -46,7 +46,7 @@ class Planted:
 
 
 PLACES = (
-    "path", "query", "header", "user agent", "cookie", "purpose detail", "trace state", "json", "json keys", "json escaped", "form", "text",
+    "path", "query", "header", "user agent", "cookie", "purpose detail", "session", "trace state", "json", "json keys", "json escaped", "form", "text",
     "gzip", "binary", "broken json", "base64", "held", "denied",
 )  # fmt: skip
 
@@ -66,6 +66,7 @@ def planted(place: str, path: str, values: Mapping[str, str]) -> Planted:
         "user agent": Planted("GET", path, {"User-Agent": everything, "Referer": f"https://canary.example/?m={quote(email)}"}),
         "cookie": Planted("GET", path, {"Cookie": "; ".join(f"{kind}={quote(one)}" for kind, one in values.items())}),
         "purpose detail": Planted("GET", path, {"X-Purpose-Detail": everything}),
+        "session": Planted("GET", path, {"X-Session-Id": email}),
         "trace state": Planted("GET", path, {"baggage": f"note={quote(email)}", "tracestate": f"a={values['aws']}"}),
         "held": Planted("DELETE", f"{path}/{quote(email, safe='@')}?{form}", {"X-Note": everything, "X-Purpose-Detail": everything}),
         "denied": Planted("PATCH", f"{path}/{segments}", {**JSON, "X-Note": everything}, json.dumps(values).encode()),

@@ -5,6 +5,7 @@ An answer is kept with its status line, its headers and its body, decoded; nothi
 
 import contextlib
 import http.client
+import re
 import secrets
 import socket
 import ssl
@@ -22,6 +23,7 @@ SECONDS = 30.0
 PATIENCE = 2.0  # seconds for an answer to what is no request: mostly the connection just ends
 MOST = 16 << 20  # bytes read of one answer
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where to connect to a listener that is bound everywhere
+APPROVAL = re.compile(rb"ap_[0-9a-f-]{36}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Heard:
     trace: str = ""
     is_ours: bool = True  # a refusal, or no answer that an upstream gave
     approval: str = ""
+    status: int = 0  # 0: the connection ended without an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,8 @@ class Door:
         with contextlib.suppress(Unmaskable):
             body = decode(body, coding_of(response.headers.get_all("content-encoding") or []), self.snapshot.masking.limits)
         is_ours = response.headers.get_content_type() == "application/problem+json"
-        return Heard(place, head + body, trace, is_ours, response.headers.get("guardhouse-approval", ""))
+        ticket = APPROVAL.search(body) if response.status in (202, 429) else None
+        return Heard(place, head + body, trace, is_ours or ticket is not None, ticket[0].decode() if ticket else "", response.status)
 
 
 def doors(snapshot: Snapshot, purpose: str) -> Iterator[Door]:
