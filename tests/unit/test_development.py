@@ -133,7 +133,7 @@ async def test_the_example_service_knows_only_its_gateway(running):
         assert (await client.delete("/customers/7")).status_code == 404
         assert (await client.get("/export/customers.csv")).text.startswith("id,name,email")
         assert len((await client.get("/export/customers.json")).json()) == 8
-        assert (await client.get("/ws")).status_code == 501
+        assert (await client.get("/ws")).status_code == 404  # only a WebSocket opens it
         told = await client.get("/events?n=2")
         assert told.text.count("\n\n") == 3
         echoed = (await client.post("/echo?x=1", content=b"hello", headers={"X-A": "b"})).json()
