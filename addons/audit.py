@@ -137,8 +137,7 @@ class Outcome:
             door.terminal = True  # counted; the minute's summary says how many
             return
         try:
-            if door.stream is not None:
-                door.stream.books(record)
+            await stream_evidence.close_books(flow, record)
             await log.append(await self.event(flow, record, ending), release=door.intent_seq is not None)
         except BaseException:
             log.lose(record.id, "the end could not be written")

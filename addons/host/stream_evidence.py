@@ -57,6 +57,19 @@ async def finish(flow: http.HTTPFlow, stream: StreamGuard, record: Exchange, tol
     return await asyncio.to_thread(build)
 
 
+async def close_books(flow: http.HTTPFlow, record: Exchange) -> None:
+    """Write what the stream masked into the record. One that was refused before its head left is only stopped."""
+    stream = gate.of(flow).stream
+    if stream is None:
+        return
+    if stream.has_begun:
+        stream.books(record)
+        return
+    stream.stop_clocks()
+    if stream.recorder is not None:
+        await closed(stream)
+
+
 async def closed(stream: StreamGuard) -> dict[str, object]:
     """End the recording. A stream that was cut ends also when its last pieces could not be written: it says so."""
     if stream.recorder is None:

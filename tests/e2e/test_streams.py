@@ -39,7 +39,8 @@ def flow():
 def gateway(tmp_path_factory, flow):
     def edit(name: str, text: str) -> str:
         if name == "gateway.yaml":
-            service = f"  - {{name: flow, kind: http, url: 'http://127.0.0.1:{flow.port}', hosts: [flow.localhost], credential: null}}\n"
+            service = f"  - {{name: flow, kind: http, url: 'http://127.0.0.1:{flow.port}', hosts: [flow.localhost], credential: null, timeouts: {{response: 2s}}}}\n"
+            text = text.replace("keep_alive: 60s", "keep_alive: 2s").replace("body_idle: 30s", "body_idle: 2s")
             text = text.replace("services: [crm, echo]", "services: [crm, echo, flow]").replace("services: [crm]", "services: [crm, flow]")
             return text.replace("extra_scripts: []", f"extra_scripts: [{FAULTS}]").replace("\naudit:\n", f"\n{service}\naudit:\n")
         return text.replace("\nrules:\n", "\nrules:\n" + RULE.lstrip("\n"), 1) if name == "rules.yaml" else text
@@ -119,6 +120,12 @@ def test_an_event_arrives_with_its_last_byte(client):
     print(f"delay of an event: median {delays[5] * 1000:.1f} ms, worst {delays[-1] * 1000:.1f} ms")
     assert len(delays) == 10
     assert delays[5] < 1
+
+
+def test_a_stream_outlives_the_clocks_of_requests_and_connections(client):
+    with client.stream("GET", "/endless/5") as answer:
+        lines = (line for line in answer.iter_lines() if line)
+        assert next(lines) == next(lines)
 
 
 def test_row_3_json_larger_than_any_whole_body_is_masked_to_its_last_leaf(client):
