@@ -16,13 +16,13 @@ from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, WeakSet, ref
 
 from mitmproxy import connection, ctx, http
-from mitmproxy.proxy import commands, events, layer, layers, server_hooks, tunnel
+from mitmproxy.proxy import layer, layers, server_hooks, tunnel
 from mitmproxy.proxy.layers.http import HTTPMode
 
 from addons.core import exchange
 from addons.core.config.model import Address, Gateway, Service
 from addons.host import leaving, listeners
-from addons.host.refusals import abort_server
+from addons.host.refusals import Refused, abort_server
 from addons.host.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -167,14 +167,6 @@ def raise_upstream_cap(handler: Any, most: int) -> None:
     """mitmproxy opens at most 5 upstream connections per client connection: an HTTP/2 client would queue behind them."""
     if handler is not None:
         handler.max_conns = collections.defaultdict(lambda: asyncio.Semaphore(most))
-
-
-class Refused(layer.Layer):
-    """A connection that is closed at its first byte."""
-
-    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        if not isinstance(event, events.ConnectionClosed):
-            yield commands.CloseConnection(self.context.client)
 
 
 def require_transport(runtime: Runtime, nextlayer: layer.NextLayer) -> None:

@@ -22,7 +22,7 @@ from mitmproxy.net.http.http1 import connection_close
 from addons.core import exchange
 from addons.core.clock import SystemClock, uuid7
 from addons.core.errors import AuditError, GuardhouseError
-from addons.core.exchange import Exchange
+from addons.core.exchange import Effect, Exchange
 from addons.host import chain, connections, gate
 from addons.host.deadline import within
 from addons.host.fingerprint import fingerprint
@@ -121,6 +121,7 @@ class Guarded:
     def _closed_for_flows(self, hook: str, step: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
         """One coroutine and no more: this runs for every hook of every step of every request."""
         runtime, sees_settled, noted = self.runtime, self.sees_settled, f"{self.name}.{hook}"
+        may_wait = self.no_deadline and hook == "request"
         is_step = not hook.startswith("websocket_")  # these run for each message: noted in the Socket, not in a list that grows
 
         async def closed(flow: mitmflow.Flow) -> None:
@@ -135,7 +136,7 @@ class Guarded:
                     self._refuse_unready(hook)
                 result = step(flow)
                 if result is not None and inspect.isawaitable(result):
-                    await self._within_deadline(result)
+                    await self._within_deadline(result, longest_hold(kept, flow) if may_wait else 0.0)
             except GuardhouseError as error:
                 self._refuse(hook, flow, error)
             except asyncio.CancelledError:
@@ -175,12 +176,9 @@ class Guarded:
                 headers={"Retry-After": "5"},
             )
 
-    async def _within_deadline(self, result: Awaitable[None]) -> None:
-        if self.no_deadline:
-            await result
-            return
+    async def _within_deadline(self, result: Awaitable[None], more: float = 0.0) -> None:
         snapshot = self.runtime.snapshot
-        seconds = snapshot.gateway.limits.hook_deadline if snapshot else DEADLINE
+        seconds = more + (snapshot.gateway.limits.hook_deadline if snapshot else DEADLINE)
         if inspect.iscoroutine(result):
             await within(seconds, result)
             return
@@ -239,6 +237,16 @@ def open_record(runtime: Runtime, flow: mitmflow.Flow) -> Gate:
 
 def _asks_to_close(request: http.Request) -> bool:
     return not request.is_http2 and connection_close(request.http_version, request.headers)
+
+
+def longest_hold(door: Gate, flow: mitmflow.Flow) -> float:
+    """Seconds for which people may be waited for: none, unless the decision is to ask them."""
+    if door.snapshot is None or exchange.KEY not in flow.metadata:
+        return 0.0
+    decision = exchange.read(flow.metadata).decision
+    if decision is None or decision.effect is not Effect.HOLD:
+        return 0.0
+    return max((terms.max_hold for terms in door.snapshot.approvals.terms.values()), default=0.0)
 
 
 def raise_if_stopping() -> None:

@@ -14,6 +14,7 @@ from weakref import WeakSet
 
 from mitmproxy import connection, ctx, http, tcp
 from mitmproxy import flow as mitmflow
+from mitmproxy.proxy import commands, events, layer
 
 from addons.core import exchange
 from addons.core.errors import GuardhouseError, Problem, UpstreamError, problem_of
@@ -156,11 +157,21 @@ def close_connection(hook: str, args: tuple[Any, ...]) -> None:
         args[0].server.error = "refused"
     elif hook == "server_connected":
         abort_server(args[0].client, args[0].server)
+    elif hook == "next_layer":  # mitmproxy would choose one itself, without the rules of the listener
+        args[0].layer = Refused(args[0].context)
     elif hook == "tls_start_client":
         args[0].ssl_conn = None  # no context: mitmproxy ends the connection
         abort_client(args[0].context.client)
     elif hook == "tls_start_server":
         args[0].ssl_conn = None
+
+
+class Refused(layer.Layer):
+    """A connection that is closed at its first byte."""
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if not isinstance(event, events.ConnectionClosed):
+            yield commands.CloseConnection(self.context.client)
 
 
 def abort_client(client: connection.Client) -> None:

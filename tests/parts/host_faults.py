@@ -44,3 +44,19 @@ def _failing(step: str, hook: Callable[..., Any]) -> Callable[..., Any]:
             await result
 
     return failing
+
+
+def failing(step: str, hook: Callable[..., Any], asked: Callable[[tuple[Any, ...]], str]) -> Callable[..., Any]:
+    """The same hook, which fails when `asked` says `step=kind` about what it is called for."""
+
+    async def made(*arguments: Any) -> None:
+        name, _, kind = asked(arguments).partition("=")
+        if name == step:
+            if kind == "Hang":
+                await asyncio.sleep(3600)
+            raise FAULTS[kind]()
+        result = hook(*arguments)
+        if inspect.isawaitable(result):
+            await result
+
+    return made

@@ -60,8 +60,9 @@ def _complete(data: bytes, bodyless: bool) -> bool:
 
 
 def http2(
-    port: int, headers: list[tuple[bytes, bytes]], body: bytes = b"", trailers: list[tuple[bytes, bytes]] | None = None, timeout: float = 5
-) -> Answer:
+    port: int, headers: list[tuple[bytes, bytes]], body: bytes = b"", trailers: list[tuple[bytes, bytes]] | None = None, timeout: float = 5,
+    source: str = "127.0.0.1",
+) -> Answer:  # fmt: skip
     """Send one stream whose header list is not checked or normalised on our side."""
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -74,7 +75,10 @@ def http2(
         validate_inbound_headers=False,
     )
     answer = Answer()
-    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as plain, context.wrap_socket(plain) as peer:
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=timeout, source_address=(source, 0)) as plain,
+        context.wrap_socket(plain) as peer,
+    ):
         assert peer.selected_alpn_protocol() == "h2"
         connection = h2.connection.H2Connection(config)
         connection.initiate_connection()
