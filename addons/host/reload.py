@@ -43,12 +43,23 @@ async def _reload(runtime: Runtime) -> Snapshot:
     if changed := fixed_changes(old.gateway, fresh.gateway):
         raise ConfigError([ConfigProblem("gateway.yaml", f"`{name}` changes only with a restart") for name in changed])
     runtime.snapshot = fresh
+    try:
+        for tell in runtime.reloaders:
+            tell(fresh)
+    except Exception as error:
+        _go_back(runtime, old)
+        raise GuardhouseError("A step could not take the new files, so the old ones stay.", detail=type(error).__name__) from error
+    return fresh
+
+
+def _go_back(runtime: Runtime, old: Snapshot) -> None:
+    """All or none: give every step the Snapshot that it had, also those that had taken the new one."""
+    runtime.snapshot = old
     for tell in runtime.reloaders:
         try:
-            tell(fresh)
+            tell(old)
         except Exception as error:
-            logger.warning("a step did not take the new Snapshot: %s", type(error).__name__)
-    return fresh
+            logger.error("a step did not take the old files back: %s", type(error).__name__)
 
 
 def fixed_changes(old: Gateway, fresh: Gateway) -> list[str]:
