@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import sqlite3
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -466,3 +467,15 @@ def test_people_decide_on_an_upgrade_and_the_same_one_finds_their_approval(gatew
     with opened(gateway, "/held") as client:  # another nonce, and all the same
         client.send("approved")
         assert client.recv(WAIT) == "approved"
+
+
+def test_it_is_spoken_over_tls_too(gateway):
+    trusting = ssl.create_default_context(cafile=str(gateway.ca))
+    sent = {"Authorization": f"Bearer {gateway.token('planner')}", "X-Purpose": "support/1"}
+    uri = f"wss://127.0.0.1:{gateway.ports[8443]}/ws"
+    with connect(
+        uri, additional_headers=sent, ssl=trusting, open_timeout=30, proxy=None
+    ) as client:  # offers compression: it is not taken up
+        assert "@masked.invalid" in str(client.recv(WAIT))
+        client.send("over TLS")
+        assert client.recv(WAIT) == "over TLS"
