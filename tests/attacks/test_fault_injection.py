@@ -156,8 +156,14 @@ def ends(came, site) -> dict[str, list[int]]:
         return {path: [counts[flow] for flow in found] for path, found in paths.items()}
 
     wanted = {case.path for case in came if case.hook not in CONNECTION_HOOKS}
-    wait_until(lambda: all(sum(read().get(path, ())) for path in wanted), 15, "the end of every flow")
-    return read()
+    found: dict[str, list[int]] = {}
+
+    def all_have_ended() -> bool:
+        found.update(read())
+        return all(sum(found.get(path, ())) for path in wanted)
+
+    wait_until(all_have_ended, 15, "the end of every flow")
+    return found
 
 
 def provoke(site: Gateway, case: Case) -> Came:
