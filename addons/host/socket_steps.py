@@ -22,8 +22,9 @@ from addons.core.masking import message as message_mask
 from addons.core.masking import rules, write_back
 from addons.core.masking.answer import Terms
 from addons.core.masking.engine import MaskEngine, session_place
+from addons.core.policy import masked_filters
 from addons.core.policy.evaluate import decide, denial
-from addons.core.services import messages
+from addons.core.services import graphql, messages
 from addons.core.services.websocket import OPAQUE
 from addons.host import facts, gate, sockets
 from addons.host.departure import RULES_CHANGED, require_no_less
@@ -88,6 +89,9 @@ def judge(runtime: Runtime, flow: http.HTTPFlow) -> None:
     if socket.decision.effect is Effect.DENY:
         raise denial(socket.decision, told)
     owe(flow, record, socket.decision)
+    owed = replace(told, decision=record.decision)
+    masked_filters.check(runtime.snapshot, owed, rules.covers)
+    graphql.check_aliases(socket.operation, record.decision.masks if record.decision else ())
     if socket.decision.effect is Effect.ALLOW:
         socket.judged = message
 

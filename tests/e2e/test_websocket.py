@@ -243,6 +243,10 @@ def test_each_graphql_operation_is_judged(gateway, upstream):
         error = json.loads(client.recv(WAIT))
         assert (error["id"], error["type"]) == ("2", "error")
         assert error["payload"][0]["extensions"]["code"] == "policy-denied"
+        client.send(subscribe("5", '{ customers(where: {email: "a"}) { id } }'))
+        assert json.loads(client.recv(WAIT))["payload"][0]["extensions"]["code"] == "masked-field-filter"
+        client.send(subscribe("6", "{ customers { harmless: password } }"))
+        assert "without aliases" in json.loads(client.recv(WAIT))["payload"][0]["message"]
         client.send(subscribe("3", "{ customer "))
         assert json.loads(client.recv(WAIT))["payload"][0]["extensions"]["code"] == "request-malformed"
         assert upstream.heard == before
@@ -250,7 +254,8 @@ def test_each_graphql_operation_is_judged(gateway, upstream):
         assert json.loads(client.recv(WAIT))["id"] == "4"  # the session goes on
     marks = [event for event in ended(gateway) if event["kind"] == "ws" and event["core"]["side"] == "client"]
     assert [(event["core"]["passed"], event["core"].get("effect"), event["fields"].get("reason")) for event in marks] == [
-        (True, None, None), (True, "allow", None), (False, "deny", "policy-denied"), (False, None, "request-malformed"), (True, "allow", None),
+        (True, None, None), (True, "allow", None), (False, "deny", "policy-denied"), (False, "allow", "masked-field-filter"),
+        (False, "allow", "request-malformed"), (False, None, "request-malformed"), (True, "allow", None),
     ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ begins like a deletion deletes as well.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from addons.core.errors import Problem
@@ -19,7 +19,9 @@ from addons.core.wire import strict_json
 
 PROTOCOL = "graphql"
 SUBPROTOCOL = "graphql-transport-ws"
-ATTRIBUTES = frozenset({"scheme", "host", "path", "method", "type", "operation_name", "operation_type", "fields", "variables"})
+ATTRIBUTES = frozenset(
+    {"scheme", "host", "path", "method", "type", "operation_name", "operation_type", "fields", "variables", "filters", "aliases"}
+)
 ACCESS = {"query": Access.READ, "subscription": Access.READ, "mutation": Access.WRITE}
 DELETING = re.compile(r"(?i)(?:[a-z0-9]*_)?(?:delete|remove|destroy|purge|drop|erase|truncate)")
 SESSION = frozenset({"connection_init", "ping", "pong", "complete"})  # what keeps the session; only the first may bring parameters
@@ -28,7 +30,7 @@ MAX_DEPTH = 64
 MAX_TEXT = 4000
 _MEMBERS = frozenset({"id", "type", "payload"})
 _PAYLOAD = frozenset({"operationName", "query", "variables", "extensions"})
-_NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]*")
+_FIELD_LIKE = re.compile(r"[-+]?[_A-Za-z][_0-9A-Za-z.]{0,63}")
 _TOKENS = re.compile(
     r"""(?P<space>[ \t\r\n,\ufeff]+|\#[^\r\n]*)
       | (?P<name>[_A-Za-z][_0-9A-Za-z]*)
@@ -60,6 +62,8 @@ class Document:
     type: str
     name: str | None
     fields: tuple[str, ...]  # of the top level, sorted, each once; never aliases
+    aliases: tuple[str, ...] = ()  # other names that answers will have, anywhere in the document
+    filters: tuple[str, ...] = ()  # names by which it may choose or sort: of arguments, and inside their values
 
 
 @dataclass(slots=True)
@@ -115,10 +119,26 @@ def operation(content: bytes, upgrade: Operation) -> Operation | None:
         name: upgrade.attributes.get(name) for name in ("scheme", "host", "path")
     } | {
         "type": message.type, "operation_type": found.type, "operation_name": found.name, "fields": list(found.fields),
-        "variables": sorted(variables or {}),
+        "variables": sorted(variables or {}), "aliases": list(found.aliases),
+        "filters": [] if found.type == "mutation" else sorted({*found.filters, *_names(variables or {})}),
     }  # fmt: skip
     text = " ".join(query.split())[:MAX_TEXT]
     return Operation(PROTOCOL, found.type, text, frozenset(access), found.fields, attributes)
+
+
+def check_aliases(operation: Operation, masks: Sequence[str]) -> None:
+    """Where answers are masked, a field keeps its name: a mask that follows names would not know it under another one."""
+    if masks and operation.attributes.get("aliases"):
+        raise malformed("graphql-alias", "Answers are masked for you, so fields keep their names here. Send the query without aliases.")
+
+
+def _names(value: Any) -> set[str]:
+    """Keys and texts that look like names of fields, in the value of a variable."""
+    if isinstance(value, str):
+        return {value} if _FIELD_LIKE.fullmatch(value) else set()
+    if isinstance(value, dict):
+        return {*value, *(name for item in value.values() for name in _names(item))}
+    return {name for item in value for name in _names(item)} if isinstance(value, list) else set()
 
 
 def _opening(message: Message, upgrade: Operation) -> Operation:
@@ -139,8 +159,10 @@ def parse(text: str, wanted: str | None = None) -> Document:
     if len(text) > MAX_DOCUMENT:
         raise malformed("graphql-document", "The GraphQL document is too large.")
     try:
-        operations, fragments = _Parser(_tokens(text)).document()
-        return _chosen(operations, fragments, wanted)
+        parser = _Parser(_tokens(text))
+        operations, fragments = parser.document()
+        chosen = _chosen(operations, fragments, wanted)
+        return replace(chosen, aliases=tuple(sorted(parser.aliases)), filters=tuple(sorted(parser.filters)))
     except _Broken as error:
         raise malformed(
             "graphql-document", f"The GraphQL document could not be read ({error}). Send one plain executable document."
@@ -193,6 +215,8 @@ class _Parser:
         self.tokens = tokens
         self.at = 0
         self.depth = 0
+        self.aliases: set[str] = set()
+        self.filters: set[str] = set()
 
     def document(self) -> tuple[list[_Found], dict[str, _Selection]]:
         operations: list[_Found] = []
@@ -272,7 +296,9 @@ class _Parser:
     def field(self, found: _Selection) -> None:
         name = self.name()
         if self.take(":"):
-            name = self.name()
+            alias, name = name, self.name()
+            if alias != name:
+                self.aliases.add(alias)
         found.fields.add(name)
         if self.take("("):
             self.arguments(constant=False)
@@ -284,7 +310,7 @@ class _Parser:
         if self.take(")"):
             raise _Broken("empty arguments")
         while not self.take(")"):
-            self.name()
+            self.filters.add(self.name())
             self.expect(":")
             self.value(constant=constant)
 
@@ -305,10 +331,12 @@ class _Parser:
                 self.value(constant=constant)
         elif self.take("{"):
             while not self.take("}"):
-                self.name()
+                self.filters.add(self.name())
                 self.expect(":")
                 self.value(constant=constant)
         elif self.peek()[0] in ("name", "number", "string", "block"):
+            if _FIELD_LIKE.fullmatch(text := self.peek()[1].strip('"')):
+                self.filters.add(text)
             self.at += 1
         else:
             raise _Broken("a value is missing")

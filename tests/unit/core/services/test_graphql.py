@@ -43,7 +43,8 @@ def subscribe(query: object, **more: object) -> bytes:
     ],
 )
 def test_what_a_document_runs(document, type, name, fields):
-    assert graphql.parse(document) == graphql.Document(type, name, fields)
+    found = graphql.parse(document)
+    assert (found.type, found.name, found.fields) == (type, name, fields)
 
 
 @pytest.mark.parametrize(
@@ -127,3 +128,41 @@ def test_any_text_is_read_or_refused(text):
 def test_every_field_is_seen_however_it_is_spaced(names, space):
     fields = space.join(f"z{number}{space}:{space}{name}(x: 1)" for number, name in enumerate(names))
     assert graphql.parse(f"mutation{space}{{{space}{fields}{space}}}").fields == tuple(sorted(set(names)))
+
+
+@pytest.mark.parametrize(
+    ("document", "aliases", "filters"),
+    [
+        pytest.param("{ a { x: ssn y { z: z } } }", ("x",), (), id="nested-aliases"),
+        pytest.param("{ ...F } fragment F on Q { x: a }", ("x",), (), id="aliases-in-fragments"),
+        pytest.param(
+            '{ a(where: {email: {startsWith: "b"}}, sort: email_ASC) { b } }',
+            (),
+            ("b", "email", "email_ASC", "sort", "startsWith", "where"),
+            id="filters",
+        ),
+        pytest.param('{ a { b(orderBy: "-ssn", n: 3, t: "two words") } }', (), ("-ssn", "n", "orderBy", "t"), id="nested-filters"),
+    ],
+)
+def test_other_names_and_names_to_choose_by_are_seen_wherever_they_stand(document, aliases, filters):
+    found = graphql.parse(document)
+    assert (found.aliases, found.filters) == (aliases, filters)
+
+
+def test_variables_may_choose_too_and_a_mutation_writes():
+    query = graphql.operation(subscribe("query($w: W) { a(where: $w) }", variables={"w": {"email": {"eq": "x y"}, "by": ["ssn"]}}), UPGRADE)
+    assert query is not None
+    assert query.attributes["filters"] == ["by", "email", "eq", "ssn", "w", "where"]
+    mutation = graphql.operation(subscribe("mutation { a(email: 1) }"), UPGRADE)
+    assert mutation is not None
+    assert mutation.attributes["filters"] == []
+
+
+def test_where_answers_are_masked_a_field_keeps_its_name():
+    aliased = graphql.operation(subscribe("{ a { harmless: ssn } }"), UPGRADE)
+    plain = graphql.operation(subscribe("{ a { ssn: ssn } }"), UPGRADE)
+    assert aliased is not None and plain is not None
+    graphql.check_aliases(aliased, ())
+    graphql.check_aliases(plain, ("pii",))
+    with pytest.raises(ValidationError):
+        graphql.check_aliases(aliased, ("pii",))
