@@ -97,12 +97,17 @@ def send(made: Run, token: str, options: Options) -> None:
     everywhere = [door for door in doors(made.snapshot, options.purpose) if not options.services or door.service in options.services]
     if not everywhere:
         raise CannotRead("no listener leads to a service that can be asked (client certificates are not supported here).")
-    per_door = 2 * len(requests.PLACES) + len(requests.CODINGS) + 2 * len(requests.MALFORMED)
-    with progress("planting", per_door * len(everywhere)) as bar:
+    with progress("planting", sum(count(door) for door in everywhere)) as bar:
         for door in everywhere:
             for heard in planted(made.search, door, token):
                 made.heard.append(heard)
                 bar.advance(bar.task_ids[0])
+
+
+def count(door: Door) -> int:
+    """How many requests `planted` makes of it."""
+    places = len(requests.PLACES) * (2 if door.tls is None else 3)
+    return places + len(requests.CODINGS) + 2 * len(requests.MALFORMED)
 
 
 def planted(search: Search, door: Door, token: str) -> Iterator[Heard]:
@@ -115,6 +120,9 @@ def planted(search: Search, door: Door, token: str) -> Iterator[Heard]:
         for place in requests.PLACES:
             name = f"{door.name}: {place}{who}"
             yield door.ask(name, requests.planted(place, door.path, values(name)), credential)
+    for place in requests.PLACES if door.tls is not None else ():
+        name = f"{door.name}: {place} over HTTP/2"
+        yield door.ask_http2(name, requests.planted(place, door.path, values(name)), token)
     for coding in requests.CODINGS:
         name = f"{door.name}: answer in {coding}"
         yield door.ask(name, requests.coded(coding, door.path, values(name)), token)

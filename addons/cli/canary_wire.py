@@ -4,6 +4,7 @@ An answer is kept with its status line, its headers and its body, decoded; nothi
 """
 
 import contextlib
+import email.message
 import http.client
 import re
 import secrets
@@ -12,6 +13,7 @@ import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from addons.cli import canary_http2
 from addons.cli.canary_requests import Planted
 from addons.cli.client import CA_FILE
 from addons.cli.console import CannotRead
@@ -54,25 +56,48 @@ class Door:
     def ask(self, place: str, request: Planted, token: str) -> Heard:
         """Send a request under this token, in a trace of its own."""
         trace = secrets.token_hex(16)
-        more = {
+        return self._heard(place, request.raw(self.host, self._more(trace, token)), request.method, trace, SECONDS)
+
+    def ask_http2(self, place: str, request: Planted, token: str) -> Heard:
+        """The same over HTTP/2, where the listener speaks it."""
+        assert self.tls is not None
+        trace = secrets.token_hex(16)
+        with self._connected(SECONDS, h2=True) as peer:
+            assert isinstance(peer, ssl.SSLSocket)
+            if peer.selected_alpn_protocol() != "h2":
+                return Heard(place, b"", trace)
+            headers, body = canary_http2.ask(peer, self.host, request, self._more(trace, token))
+        told = email.message.Message()
+        for name, value in headers:
+            told.add_header(name, value)
+        return self._made(place, trace, int(told.get(":status", "0")), "\n".join(": ".join(one) for one in headers), told, body)
+
+    def _more(self, trace: str, token: str) -> dict[str, str]:
+        return {
             "Authorization": f"Bearer {token}",
             "traceparent": f"00-{trace}-{secrets.token_hex(8)}-01",
             "Prefer": "respond-async",
             **self.said,
         }
-        return self._heard(place, request.raw(self.host, more), request.method, trace, SECONDS)
 
     def say(self, place: str, raw: bytes) -> Heard:
         """Send bytes that are no request."""
         return self._heard(place, raw, "GET", "", PATIENCE)
 
-    def _heard(self, place: str, raw: bytes, method: str, trace: str, seconds: float) -> Heard:
+    def _connected(self, seconds: float, h2: bool = False) -> socket.socket:
         try:
             plain = socket.create_connection(self.address, timeout=seconds)
-            peer = plain if self.tls is None else self.tls.wrap_socket(plain, server_hostname=self.host.rpartition(":")[0].strip("[]"))
+            if self.tls is None:
+                return plain
+            context = trust(self.snapshot) if h2 else self.tls
+            if h2:
+                context.set_alpn_protocols(["h2"])
+            return context.wrap_socket(plain, server_hostname=self.host.rpartition(":")[0].strip("[]"))
         except OSError as error:
             raise CannotRead(f"the listener at {self.address[0]}:{self.address[1]} cannot be reached: {error}") from error
-        with plain, peer:
+
+    def _heard(self, place: str, raw: bytes, method: str, trace: str, seconds: float) -> Heard:
+        with self._connected(seconds) as peer:
             with contextlib.suppress(OSError):
                 peer.sendall(raw)
             return self._read(place, peer, method, trace)
@@ -89,12 +114,17 @@ class Door:
             body = getattr(error, "partial", b"")
             if not response.headers:
                 return Heard(place, body, trace)
-        head = f"{response.status} {response.reason}\n{response.headers}".encode("utf-8", "surrogateescape")
+        head = f"{response.status} {response.reason}\n{response.headers}"
+        return self._made(place, trace, response.status, head, response.headers, body)
+
+    def _made(self, place: str, trace: str, status: int, head: str, headers: email.message.Message, body: bytes) -> Heard:
+        """What is kept of an answer: decoded, and whose it is."""
         with contextlib.suppress(Unmaskable):
-            body = decode(body, coding_of(response.headers.get_all("content-encoding") or []), self.snapshot.masking.limits)
-        is_ours = response.headers.get_content_type() == "application/problem+json"
-        ticket = APPROVAL.search(body) if response.status in (202, 429) else None
-        return Heard(place, head + body, trace, is_ours or ticket is not None, ticket[0].decode() if ticket else "", response.status)
+            body = decode(body, coding_of(headers.get_all("content-encoding") or []), self.snapshot.masking.limits)
+        ticket = APPROVAL.search(body) if status in (202, 429) else None
+        is_ours = not status or headers.get_content_type() == "application/problem+json" or ticket is not None
+        data = head.encode("utf-8", "surrogateescape") + body
+        return Heard(place, data, trace, is_ours, ticket[0].decode() if ticket else "", status)
 
 
 def doors(snapshot: Snapshot, purpose: str) -> Iterator[Door]:

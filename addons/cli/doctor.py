@@ -46,16 +46,13 @@ class Finding:
 @click.option("--policies", envvar="GUARDHOUSE_POLICIES", type=click.Path(file_okay=False), help="The policies folder.")
 @canary_options
 @json_option
-def command(
-    policies: str | None, canary: bool, logs: tuple[Path, ...], services: tuple[str, ...], purpose: str, yes: bool, as_json: bool
-) -> None:
+def command(policies: str | None, canary: bool, as_json: bool, **options: Any) -> None:
     """Check versions, policy files, state folder, ports, disk and patches, and explain what is wrong.
 
     Exit code 0 when the gateway can run (or runs), 1 when something is bad.
 
-    With --canary: plant made-up secrets and personal values through the running gateway, under the token in
-    GUARDHOUSE_TOKEN, and look for them in everything it left behind, in every spelling. Exit code 0 when nothing was
-    found, 1 when a value was (where, which kind and how spelled; never the value), 3 when the gateway cannot be reached.
+    With --canary: plant made-up secrets and personal values through the running gateway, under GUARDHOUSE_TOKEN, and look
+    for them in all it left behind. Exit code 0 when none was found, 1 when one was (never printed), 3 when unreachable.
 
     \b
     Examples:
@@ -64,7 +61,7 @@ def command(
       guardhouse doctor --canary --log gateway.log
     """
     if canary:
-        run(Options(policies, logs, services, purpose, yes), as_json)
+        run(Options(policies, **options), as_json)
         return
     findings = list(examine(policies))
     for finding in findings:

@@ -1,6 +1,7 @@
 """Every cell of a store is shown to whoever searches it: a value planted in any of them is found, and said where."""
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -20,14 +21,14 @@ def store(tmp_path):
     made = SqliteStore(path)
     made.open()
     made.close()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         for seq in (1, 2):
             db.execute(EVENT, (seq, "/customers", b"nothing"))
     return path
 
 
 def planted(store, sql, *values):
-    with sqlite3.connect(store) as db:
+    with closing(sqlite3.connect(store)) as db, db:
         db.execute(sql, values)
 
 
@@ -104,7 +105,7 @@ def test_rows_of_before_are_not_read_again(store, planting):
 
 def test_more_rows_than_a_page_are_all_read(store, planting):
     search, values = planting
-    with sqlite3.connect(store) as db:
+    with closing(sqlite3.connect(store)) as db, db:
         db.executemany(EVENT, [(seq, "/", b"") for seq in range(3, 700)])
     planted(store, EVENT, 700, "/" + values["email"], b"")
     assert found(store, search) == {("event.path", "seq 700", "email")}
