@@ -37,7 +37,7 @@ BROKEN: dict[str, tuple[str, bytes]] = {
     "media": ("Content-Type: image/png", b"\x89PNG ann@corp.example"),
     "range": ("Content-Type: application/json\r\nContent-Range: bytes 0-1/2", BODY),
     "depth": ("Content-Type: application/json", b"[" * 300 + b'"ann@corp.example"' + b"]" * 300),
-    "size": ("Content-Type: text/plain", b"ann@corp.example " * 70_000),
+    "size": ("Content-Type: application/x-www-form-urlencoded", b"a=ann@corp.example&" * 70_000),
 }
 
 

@@ -13,6 +13,7 @@ from addons.core.errors import Unmaskable
 from addons.core.masking import encodings
 from addons.core.masking.json_walk import JsonMasker
 from addons.core.masking.leaf_mask import Site, Tools
+from addons.core.masking.spans import Span
 from addons.core.masking.stream_json import JsonStreamMasker, Unfinished
 from addons.core.masking.text_mask import TextMasker
 
@@ -115,13 +116,11 @@ class LineMasker:
         if self._held.lstrip()[:1] == b"{":
             raise Unmaskable("size", detail="a line")
         text = self._decode(self._held[: HOLD + 1], whole=False)
-        spans = [hit.span for hit in self._text.leaf.find(text, Site())]
-        for at in range(len(text) - KEEP, KEEP, -1):
-            if _BETWEEN.match(text, at) and not any(span.start < at + CONTEXT and span.end > at for span in spans):
-                front = text[: at + 1]
-                self._held = self._held[len(front.encode(self._charset)) :]
-                return self._line(front)
-        raise Unmaskable("size", detail="a word")
+        at = cut_place(text, [hit.span for hit in self._text.leaf.find(text, Site())])
+        if at is None:
+            raise Unmaskable("size", detail="a word")
+        self._held = self._held[len(text[:at].encode(self._charset)) :]
+        return self._line(text[:at])
 
     def _line(self, line: str) -> str:
         if self._key is not None:
@@ -173,6 +172,17 @@ class LineMasker:
         if "\x00" in text:
             raise Unmaskable("charset")
         return text
+
+
+def cut_place(text: str, spans: list[Span]) -> int | None:
+    """Where a long line can be cut: between words, before no value and not after what tells of one. Where values stand so close that
+    there is no such place: right behind one. None when there is neither."""
+    places = [at for at in range(len(text) - KEEP, KEEP, -1) if _BETWEEN.match(text, at)]
+    for at in places:
+        if not any(span.start < at + CONTEXT and span.end > at for span in spans):
+            return at + 1
+    ends = {span.end for span in spans}
+    return next((at for at in places if at in ends), None)
 
 
 class TextStreamMasker:

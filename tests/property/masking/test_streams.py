@@ -10,6 +10,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from addons.core.errors import Unmaskable
 from tests.parts import streams
 from tests.parts.masking import mask
 
@@ -141,3 +142,19 @@ def test_every_cut_of_a_coded_body(coding):
     for at in range(len(coded)):
         through = streams.pipe("application/x-ndjson", ("Content-Encoding", coding))
         assert streams.run(through, [coded[:at], coded[at:]]) == wanted, at
+
+
+@pytest.mark.parametrize(
+    "word", ["ann@corp.example ", "4111 1111 1111 1111, ", "my ssn is 219-09-9999 and more words follow here ", "plain words only "]
+)
+def test_a_line_without_an_end_is_cut_where_no_value_is(word):
+    body = (word * 3000).encode()
+    whole = streams.run(streams.pipe("text/plain"), [body])
+    assert not any(value in whole for value in (b"ann@corp", b"4111 1111", b"219-09"))
+    assert whole.count(b"MASKED") + whole.count(b"@masked.invalid") == (0 if word.startswith("plain") else 3000)
+    assert streams.run(streams.pipe("text/plain"), [body[at : at + 1000] for at in range(0, len(body), 1000)]) == whole
+
+
+def test_a_word_without_an_end_is_not_guessed_at():
+    with pytest.raises(Unmaskable):
+        streams.run(streams.pipe("text/plain"), [b"a" * 20_000])
