@@ -25,7 +25,7 @@ def site(tmp_path_factory):
 @pytest.fixture
 def client(site):
     """The package as anybody uses it: the caller's access token is its key."""
-    return OpenAI(base_url=site.models_url, api_key=site.gateway.token("planner"), default_headers=SAYS, timeout=30)
+    return OpenAI(base_url=site.models_url, api_key=site.token("planner"), default_headers=SAYS, timeout=30)
 
 
 def test_a_completion_is_answered_and_masked(site, client):
@@ -95,11 +95,11 @@ def test_a_ticket_without_retries_is_a_rate_limit_error(client):
 
 def waiting(site):
     """The pending approvals of training jobs."""
-    listed = site.gateway.request("GET", site.gateway.control + "/v1/approvals?state=pending", site.gateway.token("bob")).json["approvals"]
+    listed = site.gateway.request("GET", site.gateway.control + "/v1/approvals?state=pending", site.token("bob")).json["approvals"]
     return [card for card in listed if "fine_tuning" in card["operation"]["text"]]
 
 
 def tickets(site):
     """The refusals of training jobs so far, from the log."""
-    found = site.gateway.cli("search", "service:models", "stage:Denied", "--json", token=site.gateway.token("carol"))
+    found = site.gateway.cli("search", "service:models", "stage:Denied", "--json", token=site.token("carol"))
     return [line for line in found.text.splitlines() if "429" in line]

@@ -7,12 +7,13 @@ import httpx2
 import pytest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
+from mcp_types import ElicitResult
 
 from addons.core.services.jsonrpc import INVALID, REFUSED, WAITING
 from tests.parts.agents import SAYS, Site
 
 pytestmark = pytest.mark.e2e
-TOOLS = {"find_customer", "add_note", "report", "run_sql", "delete_customer"}
+TOOLS = {"find_customer", "add_note", "close_account", "report", "run_sql", "delete_customer"}
 
 
 @pytest.fixture(
@@ -30,10 +31,12 @@ def site(request, tmp_path_factory):
 def connect(site, request):
     """Opens a session as the agent `planner`, in the way of the newest and of the older protocol."""
 
-    def client(token=None, **headers):
-        sent = {**SAYS, "Authorization": f"Bearer {token or site.gateway.token('planner')}", **headers}
+    def client(token=None, elicitation_callback=None, **headers):
+        sent = {**SAYS, "Authorization": f"Bearer {token or site.token('planner')}", **headers}
         http_client = httpx2.AsyncClient(headers=sent, timeout=60)
-        return Client(streamable_http_client(site.tools_url, http_client=http_client), mode=request.param)
+        return Client(
+            streamable_http_client(site.tools_url, http_client=http_client), mode=request.param, elicitation_callback=elicitation_callback
+        )
 
     return client
 
@@ -85,6 +88,21 @@ async def test_a_mask_that_an_agent_hands_on_is_refused_and_it_is_told_why(site,
     assert (refused.value.code, refused.value.data["code"]) == (INVALID, "write-back")
     assert plain.content[0].text == "noted"
     assert not [call for call in site.calls(8460) if "masked" in call.lower()]
+
+
+@pytest.mark.parametrize("site", [()], ids=["events-sessions"], indirect=True)
+@pytest.mark.parametrize("connect", ["legacy"], indirect=True)  # the newest protocol has another way for this
+async def test_a_tool_may_ask_back_and_the_answer_is_a_request_of_its_own(site, connect):
+    asked = []
+
+    async def answer(context, params):
+        asked.append(params.message)
+        return ElicitResult(action="accept", content={"sure": True})
+
+    async with connect(elicitation_callback=answer) as client:
+        done = await client.call_tool("close_account", {"customer_id": 7})
+    assert done.content[0].text == "closed 7"
+    assert len(asked) == 1 and "@masked.invalid" in asked[0]
 
 
 async def test_a_denied_tool_is_an_error_that_the_agent_can_read(site, connect):
@@ -145,7 +163,7 @@ async def test_without_a_credential_it_is_a_401_with_a_challenge(site):
 )
 def test_what_can_be_read_in_two_ways_is_a_400(site, body, detail):
     headers = {**SAYS, "Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
-    answer = site.gateway.request("POST", site.tools_url, site.gateway.token("planner"), body, headers)
+    answer = site.gateway.request("POST", site.tools_url, site.token("planner"), body, headers)
     assert (answer.status, answer.json["id"]) == (400, None)
     assert detail in answer.json["error"]["message"]
 
@@ -153,7 +171,7 @@ def test_what_can_be_read_in_two_ways_is_a_400(site, body, detail):
 async def test_every_call_is_in_the_log_with_its_tool(site, connect):
     async with connect() as client:
         await client.call_tool("report", {"region": "eu"})
-    found = site.gateway.cli("search", "service:tools", "--json", token=site.gateway.token("carol"))
+    found = site.gateway.cli("search", "service:tools", "--json", token=site.token("carol"))
     rows = [json.loads(line) for line in found.text.splitlines()]
     assert found.status == 0 and {row.get("verb") for row in rows} >= {"tools/call"}
     assert "ann.lee@corp.example" not in found.text

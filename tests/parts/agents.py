@@ -19,6 +19,7 @@ class Site:
 
     def __init__(self, home: Path, mcp_modes: tuple[str, ...], hold_timeout: str = "2s") -> None:
         self.modes = mcp_modes
+        self.tokens: dict[str, str] = {}
         self.ports = dict(zip(agents_example.PORTS, free_ports(len(agents_example.PORTS)), strict=True))
         held = [socket.create_server(("127.0.0.1", self.ports[port])) for port in (8450, 8451)]  # the gateway's own ports are others
         self.mcp = Program(
@@ -45,6 +46,12 @@ class Site:
     def models_url(self) -> str:
         return f"http://127.0.0.1:{self.ports[8451]}/v1"
 
+    def token(self, name: str) -> str:
+        """A token of one of the example's people, made once: each start of the command line costs a second."""
+        if name not in self.tokens:
+            self.tokens[name] = self.gateway.token(name)
+        return self.tokens[name]
+
     def calls(self, port: int) -> list[str]:
         """What the upstream itself says that it was asked."""
         found: list[str] = self.gateway.request("GET", f"http://127.0.0.1:{self.ports[port]}/calls").json
@@ -55,7 +62,7 @@ class Site:
         found: list[dict] = []
 
         def is_there() -> bool:
-            listed = self.gateway.request("GET", self.gateway.control + "/v1/approvals?state=pending", self.gateway.token("bob")).json
+            listed = self.gateway.request("GET", self.gateway.control + "/v1/approvals?state=pending", self.token("bob")).json
             found[:] = [card for card in listed["approvals"] if text in card["operation"]["text"]]
             return bool(found)
 
@@ -67,7 +74,7 @@ class Site:
         said = {"effect": "approve", "digest": card["digest"], "reason": "Agreed with the customer", "grant": {"kind": "one_time"}}
         url = f"{self.gateway.control}/v1/approvals/{card['id']}/decision"
         headers = {"Content-Type": "application/json"}
-        done = self.gateway.request("POST", url, self.gateway.token("bob"), json.dumps(said).encode(), headers)
+        done = self.gateway.request("POST", url, self.token("bob"), json.dumps(said).encode(), headers)
         assert done.status == 200, done.text
 
     def stop(self) -> None:

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from mcp.server.mcpserver import Context, MCPServer
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -44,6 +45,20 @@ def add_note(customer_id: int, text: str) -> str:
     """Write a note."""
     calls.append(f"add_note {customer_id} {text}")
     return "noted"
+
+
+class Sure(BaseModel):
+    """What the server wants to know."""
+
+    sure: bool
+
+
+@server.tool()
+async def close_account(customer_id: int, ctx: Context) -> str:  # type: ignore[type-arg]
+    """Close an account, when the user is sure."""
+    asked = await ctx.elicit(f"Close the account of {CUSTOMER['email']}?", Sure)
+    calls.append(f"close_account {customer_id} {asked.action}")
+    return f"closed {customer_id}" if asked.action == "accept" and asked.data.sure else "left open"
 
 
 @server.tool()
