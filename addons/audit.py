@@ -168,7 +168,6 @@ class Outcome:
             size = len(flow.response.raw_content or b"") if flow.response else 0
             record.outcome = exchange.Outcome(ending.status, code, size)
             exchange.write(flow.metadata, record)
-        exchange.forget(flow.metadata)
 
     async def tell_connection(self, client: connection.Client) -> None:
         """A connection came, spoke no HTTP that we understood, and went."""

@@ -9,6 +9,7 @@ The types that several areas share (Principal, Operation, Decision ...) stand he
 that areas meet in this file and not in each other.
 """
 
+import copy
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
@@ -193,45 +194,67 @@ class Redacted:
     complete: bool = True
 
 
+class Written(dict[str, Any]):
+    """The plain record of a flow, made out of the typed one when somebody looks; `read` and `write` alone do not.
+
+    Nobody looks at most flows: encoding each of a dozen writes cost more than the steps that wrote. Once it was looked at
+    it is an ordinary dict, and what is in it counts.
+    """
+
+    __slots__ = ("typed",)
+
+    def __init__(self, typed: Exchange) -> None:
+        super().__init__(id=typed.id)  # never empty: code in C looks at the size before it asks for anything
+        self.typed: Exchange | None = typed
+
+    def made(self) -> dict[str, Any]:
+        """The plain record, which from now on is all there is."""
+        if self.typed is not None:
+            typed, self.typed = self.typed, None
+            super().update(encode(typed))
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
+        return copy.deepcopy(dict(self.made()), memo)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return (dict, (dict(self.made()),))
+
+
+def _looked_at(name: str) -> Callable[..., Any]:
+    plain = getattr(dict, name)
+
+    def looked(self: Written, *args: Any, **kwargs: Any) -> Any:
+        self.made()
+        return plain(self, *args, **kwargs)
+
+    return looked
+
+
+for _name in (
+    "__getitem__", "__setitem__", "__delitem__", "__contains__", "__iter__", "__reversed__", "__len__", "__repr__", "__eq__", "__ne__",
+    "__or__", "__ror__", "__ior__", "get", "keys", "values", "items", "pop", "popitem", "setdefault", "update", "clear", "copy",
+):  # fmt: skip
+    setattr(Written, _name, _looked_at(_name))
+
+
 def read(metadata: Mapping[Any, Any]) -> Exchange:
     """Return the typed record of a flow. A missing record raises KeyError: the guard opens it before any shell runs."""
     data = metadata[KEY]
-    known = _WRITTEN.get(id(data))
-    return _copy(known[1]) if known is not None and known[0] is data else decode(data)
+    typed = data.typed if type(data) is Written else None
+    return decode(data) if typed is None else _copy(typed)
 
 
 def write(metadata: MutableMapping[Any, Any], record: Exchange) -> None:
-    """Put the record back as plain data (dict, list, str, int, float, bool, None: anything else breaks saving).
-
-    What was written last is remembered beside it in both forms, so that a step encodes what it changed and nothing else.
-    """
+    """Put the record back as plain data (dict, list, str, int, float, bool, None: anything else breaks saving)."""
     old = metadata.get(KEY)
-    known = _WRITTEN.get(id(old))
-    before = known if known is not None and known[0] is old else None
-    plain: dict[str, Any] = {}
-    typed: list[Any] = []
-    for name, value in zip(_MEMBERS, _VALUES(record), strict=True):
-        if type(value) in _SCALARS:
-            plain[name] = value
-        elif name not in _PARTS:
-            same = not value or (before is not None and value == getattr(before[1], name))
-            value = plain[name] = (before[0][name] if value and before else type(value)()) if same else _plain(value)
-        elif before is not None and value is getattr(before[1], name):
-            plain[name] = before[0][name]
-        else:
-            plain[name], value = _part(name, value)
-        typed.append(value)
-    if before is not None:
-        del _WRITTEN[id(old)]
-    metadata[KEY] = plain
-    _WRITTEN[id(plain)] = (plain, Exchange(*typed))
-    if len(_WRITTEN) > MOST_WRITTEN:
-        del _WRITTEN[next(iter(_WRITTEN))]
-
-
-def forget(metadata: Mapping[Any, Any]) -> None:
-    """The flow has ended: its record is there as plain data, and the typed form is not needed beside it."""
-    _WRITTEN.pop(id(metadata.get(KEY)), None)
+    before = old.typed if type(old) is Written else None
+    made = _copy(record)
+    if made.operation is not None and (before is None or made.operation is not before.operation):
+        made.operation = operation_from(_plain(made.operation))
+    if made.principal is not None and (before is None or made.principal is not before.principal):
+        made.principal = _plain_principal(made.principal)
+    metadata[KEY] = Written(made)
 
 
 def encode(record: Exchange) -> dict[str, Any]:
@@ -318,18 +341,16 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _part(name: str, value: Any) -> tuple[Any, Any]:
-    """A part in both forms, the typed one as it will be read. Remembered: one principal comes with every request."""
-    known = _PARTS_MADE.get(id(value))
-    if known is not None and known[0] is value:
-        return known[1], known[2]
-    plain = _plain(value)
-    typed = _PARTS[name](plain)
-    if name == "principal":
-        if len(_PARTS_MADE) >= MOST_PRINCIPALS:
-            _PARTS_MADE.clear()
-        _PARTS_MADE[id(value)] = (value, plain, typed)
-    return plain, typed
+def _plain_principal(principal: Principal) -> Principal:
+    """The principal as it will be read from the plain record. Remembered: one comes with every request of its token."""
+    known = _PRINCIPALS.get(id(principal))
+    if known is not None and known[0] is principal:
+        return known[1]
+    made = principal_from(_plain(principal))
+    if len(_PRINCIPALS) >= MOST_PRINCIPALS:
+        _PRINCIPALS.clear()
+    _PRINCIPALS[id(principal)] = (principal, made)
+    return made
 
 
 def _copy(record: Exchange) -> Exchange:
@@ -346,15 +367,5 @@ _SCALARS = frozenset({str, int, float, bool, type(None)})
 _NAMES: dict[type, tuple[str, ...]] = {}
 _MEMBERS = tuple(one.name for one in fields(Exchange))
 _VALUES = attrgetter(*_MEMBERS)
-_PARTS: Mapping[str, Callable[[Any], Any]] = {
-    "operation": operation_from,
-    "principal": principal_from,
-    "trace": lambda data: Trace(**data),
-    "decision": _decision_from,
-    "hold": _hold_from,
-    "outcome": lambda data: Outcome(**data),
-}
-MOST_WRITTEN = 1024  # records whose typed form is at hand; of any other it is made from the plain one
 MOST_PRINCIPALS = 256
-_WRITTEN: dict[int, tuple[dict[str, Any], Exchange]] = {}  # by id of the plain record, which is held and so keeps its id
-_PARTS_MADE: dict[int, tuple[Any, Any, Any]] = {}  # by id of a typed principal, which is held too
+_PRINCIPALS: dict[int, tuple[Principal, Principal]] = {}  # by id of a principal, which is held and so keeps it

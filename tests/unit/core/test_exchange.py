@@ -2,6 +2,10 @@
 
 import copy
 import json
+import pickle
+
+import pytest
+from mitmproxy.io import tnetstring
 
 from addons.core import exchange
 from addons.core.exchange import Access, Decision, Effect, Exchange, HoldState, Operation, Outcome, Principal, Trace
@@ -69,17 +73,41 @@ def test_another_record_under_the_key_is_read_as_it_stands():
     assert exchange.read(metadata) == Exchange(id="2")
 
 
-def test_only_the_latest_records_are_remembered_and_older_ones_still_read():
-    flows: list[dict] = [{} for _ in range(exchange.MOST_WRITTEN + 10)]
-    for number, metadata in enumerate(flows):
-        exchange.write(metadata, Exchange(id=str(number)))
-    assert [exchange.read(metadata).id for metadata in flows] == [str(number) for number in range(len(flows))]
-    assert len(exchange._WRITTEN) == exchange.MOST_WRITTEN
-
-
-def test_a_record_that_is_forgotten_is_still_read():
+def test_a_saved_record_is_an_ordinary_dict():
     metadata: dict = {}
     exchange.write(metadata, full())
-    before = exchange.read(metadata)
-    exchange.forget(metadata)
-    assert exchange.read(metadata) == before
+    saved = copy.deepcopy(metadata)
+    assert type(saved[exchange.KEY]) is dict
+    assert saved[exchange.KEY] == exchange.encode(exchange.read(metadata))
+    assert type(pickle.loads(pickle.dumps(metadata))[exchange.KEY]) is dict
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        pytest.param(lambda record: dict(record), id="dict"),
+        pytest.param(lambda record: {**record}, id="unpacked"),
+        pytest.param(lambda record: dict(record.items()), id="items"),
+        pytest.param(lambda record: {name: record[name] for name in record}, id="iterated"),
+        pytest.param(lambda record: json.loads(json.dumps(record)), id="json"),
+        pytest.param(lambda record: {} | record, id="union"),
+        pytest.param(lambda record: record.copy(), id="copy"),
+        pytest.param(lambda record: {name: record.get(name) for name in list(record.keys())}, id="get"),
+        pytest.param(lambda record: tnetstring.loads(tnetstring.dumps(record)), id="mitmproxy"),
+    ],
+)
+def test_whoever_looks_sees_the_whole_record(look):
+    metadata: dict = {}
+    exchange.write(metadata, full())
+    expected = exchange.encode(full())
+    assert look(metadata[exchange.KEY]) == expected
+    assert exchange.read(metadata) == exchange.decode(expected)
+
+
+def test_what_is_changed_in_the_plain_record_is_read():
+    metadata: dict = {}
+    exchange.write(metadata, full())
+    metadata[exchange.KEY]["notes"].append("seen")
+    metadata[exchange.KEY]["service"] = "billing"
+    assert exchange.read(metadata).notes == ["n", "seen"]
+    assert exchange.read(metadata).service == "billing"
