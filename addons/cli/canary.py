@@ -21,7 +21,7 @@ from addons.cli import canary_requests as requests
 from addons.cli.canary_look import Run
 from addons.cli.canary_wire import Door, Heard, doors
 from addons.cli.client import Client, Refused, Unable, connect, snapshot_of
-from addons.cli.console import NO, CannotRead, print_json, print_table, progress
+from addons.cli.console import NO, CannotRead, note, print_json, print_table, progress
 from addons.core.audit import leaks
 from addons.core.audit.store import StoreError
 from addons.core.masking.canary import Search, Value
@@ -135,12 +135,20 @@ def report(made: Run, as_json: bool) -> None:
     """Say what was looked at and what was found; exit 1 when anything was."""
     found = sorted(made.leaks, key=lambda one: (one.where, one.row, one.info_type, one.spelling, one.planted))
     looked = dict(made.looked)
+    passed = sum(200 <= heard.status < 300 and not heard.is_ours for heard in made.heard)
     answers = {str(status or "none"): count for status, count in sorted(Counter(heard.status for heard in made.heard).items())}
     if as_json:
         for leak in found:
             print_json({"found": asdict(leak)})
         print_json(
-            {"planted": len(made.search.values), "requests": len(made.heard), "answers": answers, "looked_at": looked, "found": len(found)}
+            {
+                "planted": len(made.search.values),
+                "requests": len(made.heard),
+                "passed_on": passed,
+                "answers": answers,
+                "looked_at": looked,
+                "found": len(found),
+            }
         )
     else:
         if found:
@@ -149,5 +157,9 @@ def report(made: Run, as_json: bool) -> None:
         words = f"found {len(found)} times" if found else "none was found"
         told = ", ".join(f"{count} x {status}" for status, count in answers.items())
         click.echo(f"{len(made.search.values)} values in {len(made.heard)} requests (answers: {told}); looked at {seen}: {words}.")
+        if not passed:
+            note(
+                "The rules pass none of these requests on, so masking of answers was not tried; allow them for a test identity, or --service."
+            )
     if found:
         sys.exit(NO)

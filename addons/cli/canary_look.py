@@ -25,6 +25,7 @@ from addons.core.masking.canary import Hit, Search
 
 PIECE = 1 << 20  # of a file that is searched
 MAX_DATABASE = 256 << 20  # bytes; of a larger file the cells are searched, and not also its raw pages
+RATE_PAUSE = 1.1  # seconds; control.rate_limit counts in seconds
 SETTLE = 5.0  # seconds for the last events to be written after the last answer
 
 
@@ -58,18 +59,29 @@ class Run:
 def at_approvals(made: Run, client: Client) -> None:
     """The list and every card that the caller sees; what the canary itself asked for is withdrawn again."""
     try:
-        cards = client.get("/v1/approvals", mine=True)["approvals"]
+        cards = patiently(lambda: client.get("/v1/approvals", mine=True))["approvals"]
         ours = {heard.approval for heard in made.heard if heard.approval}
         for card in cards:
             made.look("approvals", "approval list", card["id"], str(card).encode())
         for id in sorted(ours):
-            made.look("approvals", "approval card", id, str(client.get(f"/v1/approvals/{id}")).encode())
+            made.look("approvals", "approval card", id, str(patiently(lambda id=id: client.get(f"/v1/approvals/{id}"))).encode())  # type: ignore[misc]
             with contextlib.suppress(Refused):
-                client.post(f"/v1/approvals/{id}/cancel")
+                patiently(lambda id=id: client.post(f"/v1/approvals/{id}/cancel"))  # type: ignore[misc]
     except Refused as error:
         if error.status not in (401, 403):
             raise
         made.looked["approvals"] += 0  # not theirs to see; the store is searched all the same
+
+
+def patiently(call: Callable[[], Any]) -> Any:
+    """The answer; when the control plane says that this was too much at once, once more after a second."""
+    try:
+        return call()
+    except Refused as error:
+        if error.status != 429:
+            raise
+        time.sleep(RATE_PAUSE)
+        return call()
 
 
 def settle(database: Path) -> None:
