@@ -17,7 +17,7 @@ ASKED = {"model": "small", "messages": [{"role": "user", "content": "What is Ann
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    running = Site(tmp_path_factory.mktemp("llm"), ("json", "stateless"))
+    running = Site(tmp_path_factory.mktemp("llm"), None)
     yield running
     running.stop()
 

@@ -3,8 +3,10 @@
 import asyncio
 import json
 
-import httpx2
 import pytest
+
+pytest.importorskip("mcp", reason="the official MCP package is not here (Python 3.13: pip install mcp)")
+import httpx2
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import ElicitResult

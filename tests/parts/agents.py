@@ -17,21 +17,22 @@ SAYS = {"X-Purpose": "demo/tour"}
 class Site:
     """The gateway and the two upstreams."""
 
-    def __init__(self, home: Path, mcp_modes: tuple[str, ...], hold_timeout: str = "2s") -> None:
+    def __init__(self, home: Path, mcp_modes: tuple[str, ...] | None, hold_timeout: str = "2s") -> None:
         self.modes = mcp_modes
         self.tokens: dict[str, str] = {}
         self.ports = dict(zip(agents_example.PORTS, free_ports(len(agents_example.PORTS)), strict=True))
         held = [socket.create_server(("127.0.0.1", self.ports[port])) for port in (8450, 8451)]  # the gateway's own ports are others
-        self.mcp = Program(
-            [sys.executable, "-W", "ignore", str(PARTS / "mcp_server.py"), str(self.ports[8460]), *mcp_modes], home / "mcp.log"
-        )
+        self.mcp: Program | None = None
+        if mcp_modes is not None:
+            server = [sys.executable, "-W", "ignore", str(PARTS / "mcp_server.py"), str(self.ports[8460]), *mcp_modes]
+            self.mcp = Program(server, home / "mcp.log")
+            self.mcp.wait_for_port(self.ports[8460])
         self.models = Program([sys.executable, str(PARTS / "llm_upstream.py"), str(self.ports[8461]), MODELS_KEY], home / "models.log")
 
         def edit(name: str, text: str) -> str:
             text = text.replace("hold_timeout: 50s", f"hold_timeout: {hold_timeout}") if name == "approvals.yaml" else text
             return agents_example.added_to(name, text, self.ports)
 
-        self.mcp.wait_for_port(self.ports[8460])
         self.models.wait_for_port(self.ports[8461])
         self.gateway = Gateway(home, edit, environment={"MODELS_KEY": MODELS_KEY})
         for one in held:
@@ -80,6 +81,7 @@ class Site:
     def stop(self) -> None:
         """End everything; the gateway cleanly."""
         code = self.gateway.stop()
-        self.mcp.stop()
+        if self.mcp is not None:
+            self.mcp.stop()
         self.models.stop()
         assert code == 0, self.gateway.output[-3000:]
