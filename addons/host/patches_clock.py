@@ -1,7 +1,7 @@
 """A clock for upstreams: mitmproxy waits for an answer as long as the upstream likes.
 
 Departure starts it with the service's `timeouts.response`; when it strikes and the answer is not whole, the caller gets
-504 and the upstream connection is given up. `timeouts.connect` ends a dial that nobody answers.
+504 and the upstream connection is given up. `timeouts.connect` ends a dial, or a TLS handshake, that nobody answers.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from addons.core.config.model import Service
 from addons.core.errors import UpstreamError
 from addons.host.patch import Patch, replace, stock
 from addons.host.patches_stream import answer_instead_of_upstream
-from addons.host.refusals import refuse, settled
+from addons.host.refusals import abort_server, refuse, settled
 from addons.host.runtime import Runtime
 
 layer: Any = http_layer  # its names are not exported
@@ -110,7 +110,7 @@ def inject(event: TimedOut) -> bool:
 
 
 def watch_dial(data: server_hooks.ServerConnectionHookData, service: Service) -> None:
-    """End a dial that takes longer than the service's `timeouts.connect`."""
+    """End a dial that takes longer than the service's `timeouts.connect`, its TLS handshake included."""
     asyncio.get_running_loop().call_later(service.connect_timeout, _give_up, data)
 
 
@@ -119,6 +119,8 @@ def _give_up(data: server_hooks.ServerConnectionHookData) -> None:
     io = handler.transports.get(data.server) if handler is not None else None
     if io is not None and io.writer is None and io.handler is not None and data.server.timestamp_tcp_setup is None:
         io.handler.cancel("the upstream did not accept the connection in time")
+    elif data.server.tls and not data.server.tls_established:
+        abort_server(data.client, data.server)  # the stream waits for this handshake, and no clock of a stream is looked at meanwhile
 
 
 _TASKS: set[asyncio.Future[None]] = set()

@@ -102,6 +102,13 @@ def rows(gateway: Gateway) -> list[tuple[int, int]]:
         return [row for row in database.execute("select stage, kind from event order by seq") if row[1] not in (5, 20, 21)]
 
 
+def flow_rows(gateway: Gateway) -> list[tuple[int, int]]:
+    """The events of flows. No store at all has none."""
+    if not (gateway.home / "recordings" / "audit.db").exists():
+        return []
+    return [row for row in rows(gateway) if row[1] == 1]
+
+
 def settled_rows(gateway: Gateway) -> int:
     """How many there are once nothing more comes of the tests before: an end that could not be written is written later."""
     count, since = -1, time.monotonic()
@@ -233,6 +240,7 @@ def test_a_flow_that_is_sent_again_from_a_file_is_judged_anew(tmp_path: Path):
         assert running.wait_until_gone(60) in (0, 1), running.output
     with pytest.raises(TimeoutError):
         reached.accept()
+    assert flow_rows(running) == []
     reached.close()
 
 
@@ -248,6 +256,7 @@ def test_a_recorded_flow_fires_no_shell_and_writes_nothing(tmp_path: Path, gatew
     with mitmdump(tmp_path, "-nr", str(flows), script=ROOT / "addons" / "stack.py", env=env) as running:
         assert running.wait_until_gone(60) == 0, running.output
         assert "listens at" not in running.output
+    assert flow_rows(running) == []
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -54,6 +55,9 @@ def failing(step: str, hook: Callable[..., Any], asked: Callable[[tuple[Any, ...
         if name == step:
             if kind == "Hang":
                 await asyncio.sleep(3600)
+            if kind.startswith("Block"):  # seconds for which the whole loop stands still
+                time.sleep(int(kind.removeprefix("Block")))
+                return
             raise FAULTS[kind]()
         result = hook(*arguments)
         if inspect.isawaitable(result):
