@@ -5,6 +5,7 @@ Departure starts it with the service's `timeouts.response`; when it strikes and 
 """
 
 import asyncio
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,12 +89,13 @@ def _cut(self: Any) -> Any:
 
 
 def start(flow: http.HTTPFlow, service: Service) -> None:
-    """Start the clock of a flow that was let out."""
-    asyncio.get_running_loop().call_later(service.response_timeout, _strike, flow)
+    """Start the clock of a flow that was let out. It does not keep the flow: most have ended, body and all, long before it strikes."""
+    asyncio.get_running_loop().call_later(service.response_timeout, _strike, weakref.ref(flow))
 
 
-def _strike(flow: http.HTTPFlow) -> None:
-    if not flow.live or settled(flow):
+def _strike(flow_of: weakref.ref[http.HTTPFlow]) -> None:
+    flow = flow_of()
+    if flow is None or not flow.live or settled(flow):
         return
     inject(TimedOut(0, flow))
 

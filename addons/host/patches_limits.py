@@ -5,6 +5,7 @@ still waiting; a body that stops in the middle keeps its connection for hours.
 """
 
 import asyncio
+import weakref
 from typing import Any
 
 from mitmproxy.proxy import commands, events
@@ -62,11 +63,14 @@ def _refuse(self: Any) -> Any:
 
 
 def watch_body(stream: Any, limits: Limits) -> None:
-    """Cut a client whose request body stops coming, or takes too long in all."""
+    """Cut a client whose request body stops coming, or takes too long in all. The clock does not keep the stream."""
     loop = asyncio.get_running_loop()
-    end = loop.time() + limits.body_time
+    end, stream_of = loop.time() + limits.body_time, weakref.ref(stream)
 
     def look(before: int) -> None:
+        stream = stream_of()
+        if stream is None:
+            return
         flow = stream.flow
         if not flow.live or flow.response is not None or flow.error is not None or stream.client_state != stream.state_consume_request_body:
             return
