@@ -48,7 +48,9 @@ def seen(flow: http.HTTPFlow, record: Exchange, snapshot: Snapshot, *, ending: E
         response=message(flow.response, limits) if flow.response is not None and is_theirs else None,
         received=door.received,
         sent=proof(key, flow.request.raw_content or b"") if door.departed else None,
-        skeleton=partial(skeleton.strip, state_of(flow)) if is_theirs and ending.stage == "ResponseComplete" and flow.websocket is None else None,
+        skeleton=partial(skeleton.strip, state_of(flow))
+        if is_theirs and ending.stage == "ResponseComplete" and flow.websocket is None
+        else None,
     )
 
 

@@ -15,7 +15,9 @@ import zstandard
 LEVEL = 3
 MIN_COMPRESSED = 128  # below that a zstd frame is as large as its content
 TRUNCATED_SIZE = 64 << 10  # what is kept of a body over the cap
-NAMES = frozenset({"request.body", "request.trailers", "response.body", "response.trailers", "chunk"})  # what comes again; a skeleton never does
+NAMES = frozenset(
+    {"request.body", "request.trailers", "response.body", "response.trailers", "chunk"}
+)  # what comes again; a skeleton never does
 INLINE_SIZE = 4 << 10  # a larger value goes to the blobs under any name, so that rows stay small
 MAX_SIZE = 64 << 20
 
