@@ -190,7 +190,7 @@ def test_a_stream_that_is_reset_while_the_upstream_works(gateway, token, path):
     context.set_alpn_protocols(["h2"])
     with (
         socket.create_connection(("127.0.0.1", gateway.ports[8443]), timeout=20) as plain,
-        context.wrap_socket(plain, server_hostname="localhost") as client,
+        context.wrap_socket(plain, server_hostname="faulty.localhost") as client,
     ):
         h2 = H2Connection()
         h2.initiate_connection()

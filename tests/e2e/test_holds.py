@@ -10,10 +10,19 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
+from tests.parts.gateway import Gateway
 from tests.parts.processes import wait_until
 
 pytestmark = pytest.mark.e2e
 PURPOSE = {"X-Purpose": "demo/tour"}
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory):
+    """A gateway of its own: these tests really delete the example's customers, which others read."""
+    running = Gateway(tmp_path_factory.mktemp("holds")).start()
+    yield running
+    assert running.stop() == 0, running.output[-3000:]
 
 
 def deletes_seen(gateway, path: str) -> int:
