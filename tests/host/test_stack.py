@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,7 @@ def test_each_hook_of_each_shell_fails_closed(gateway: Gateway, token: str, step
 
 def rows(gateway: Gateway) -> list[tuple[int, int]]:
     """Stage and kind of every event but heartbeats, anchors and sessions."""
-    with sqlite3.connect(f"file:{gateway.home}/recordings/audit.db?mode=ro", uri=True) as database:
+    with closing(sqlite3.connect(f"file:{gateway.home}/recordings/audit.db?mode=ro", uri=True)) as database, database:
         return [row for row in database.execute("select stage, kind from event order by seq") if row[1] not in (5, 20, 21)]
 
 

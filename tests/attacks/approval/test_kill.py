@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ async def explained(folder):
 
 
 def rows(folder, sql):
-    with sqlite3.connect(folder / "audit.db") as db:
+    with closing(sqlite3.connect(folder / "audit.db")) as db, db:
         found = db.execute(sql).fetchall()
     db.close()
     return found

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -112,7 +113,7 @@ async def test_sql_approves_nothing(folder, sql, restart):
 
 
 def edit(folder, sql):
-    with sqlite3.connect(folder / "audit.db") as db:
+    with closing(sqlite3.connect(folder / "audit.db")) as db, db:
         db.execute(sql)
     db.close()
 
@@ -127,7 +128,7 @@ async def test_a_use_taken_out_of_the_log_while_nobody_looked_does_not_come_back
         await gateway.room.desk.use(hold, hold.digest, gateway.room.record("flow-2"), fine)
         for _ in range(3):
             await gateway.ticket(path="/other")  # further events, so that it is not the tail that the start checks anyway
-    with sqlite3.connect(folder / "audit.db") as db:
+    with closing(sqlite3.connect(folder / "audit.db")) as db, db:
         db.execute("DROP TRIGGER event_no_update")
         (seq,) = db.execute("SELECT seq FROM event WHERE approval = ? AND verb = 'used'", (ident,)).fetchone()
         core = {"kind": "heartbeat", "stage": "Mark", "ts_us": 1700000000000000, "v": 1}

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -27,8 +28,8 @@ async def every(log):
 async def test_an_event_is_durable_when_append_returns(tmp_path):
     log = await audit.open_log(tmp_path, FakeClock())
     seq = await log.append(audit.begin(FLOW.format(1)), reserve=True)
-    db = sqlite3.connect(tmp_path / "audit.db")
-    assert db.execute("SELECT max(size) FROM checkpoint").fetchone() == (seq,)
+    with closing(sqlite3.connect(tmp_path / "audit.db")) as db:
+        assert db.execute("SELECT max(size) FROM checkpoint").fetchone() == (seq,)
     (event,) = await log.events(flow=FLOW.format(1))
     assert event.core["flow"] == FLOW.format(1)
     assert (
@@ -151,7 +152,8 @@ async def test_a_hung_disk_refuses_and_heals(tmp_path):
     await log.close()
     report = audit.verdict(tmp_path)
     assert (report.exit_code, report.findings) == (0, [])
-    assert {row[0] for row in sqlite3.connect(tmp_path / "audit.db").execute("SELECT stage FROM event WHERE stage < 8")} <= {1, 3, 5}
+    with closing(sqlite3.connect(tmp_path / "audit.db")) as db:
+        assert {row[0] for row in db.execute("SELECT stage FROM event WHERE stage < 8")} <= {1, 3, 5}
 
 
 async def test_a_full_disk_refuses_and_heals(tmp_path):
@@ -214,13 +216,9 @@ async def test_a_session_is_opened_once_and_closed_when_it_is_quiet(tmp_path):
     await asyncio.sleep(0.05)
     await audit.one_flow(log, session="s1")
     await log.close()
-    db = sqlite3.connect(tmp_path / "audit.db")
-    assert db.execute("SELECT verb FROM event WHERE kind = 5 ORDER BY seq").fetchall() == [
-        ("opened",),
-        ("closed",),
-        ("opened",),
-        ("closed",),
-    ]
+    with closing(sqlite3.connect(tmp_path / "audit.db")) as db:
+        verbs = [verb for (verb,) in db.execute("SELECT verb FROM event WHERE kind = 5 ORDER BY seq")]
+    assert verbs == ["opened", "closed", "opened", "closed"]
     again = await audit.open_log(tmp_path, clock)
     closed = [e for e in await every(again) if e.core.get("verb") == "closed"]
     assert [e.fields["reason"] for e in closed] == [b"quiet", b"stop"]

@@ -4,6 +4,7 @@ import asyncio
 import random
 import shutil
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -110,8 +111,8 @@ def test_what_a_crash_left_open_is_closed_by_the_next_start(tmp_path):
         ("RequestReceived", "crm", None),
         ("Interrupted", "crm", b"restart"),
     ]
-    db = sqlite3.connect(tmp_path / "crash" / "audit.db")
-    assert db.execute("SELECT count(*) FROM event WHERE kind = 5 AND verb = 'closed'").fetchone() == (1,)
+    with closing(sqlite3.connect(tmp_path / "crash" / "audit.db")) as db:
+        assert db.execute("SELECT count(*) FROM event WHERE kind = 5 AND verb = 'closed'").fetchone() == (1,)
     assert audit.verdict(tmp_path / "crash").exit_code == 0
 
 

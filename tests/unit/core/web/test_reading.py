@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -187,7 +188,7 @@ async def test_a_flow_export_carries_what_a_flow_file_needs(bench):
 
 async def test_an_edited_event_is_not_shown_as_evidence(bench):
     await bench.store.close()
-    with sqlite3.connect(bench.database) as db:
+    with closing(sqlite3.connect(bench.database)) as db, db:
         for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
             db.execute(f"DROP TRIGGER {name}")
         db.execute("UPDATE event SET core = CAST(replace(CAST(core AS TEXT), 'hold', 'deny') AS BLOB) WHERE flow IS NOT NULL")
