@@ -22,7 +22,7 @@ from tests.parts.processes import wait_until
 from tests.parts.raw_client import http2
 from tests.parts.raw_site import answer_of, ask, head, http_events, terminals
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 SCRIPT = ROOT / "tests" / "parts" / "host_scripts" / "fault.py"
 KINDS = ("Exception", "OptionsError", "CancelledError", "Hang")

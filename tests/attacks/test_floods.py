@@ -22,7 +22,7 @@ from tests.parts.hostile_upstream import HostileUpstream
 from tests.parts.processes import wait_until
 from tests.parts.raw_site import answer_of, ask, connect, flows, head, terminals
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 HOST = "plain.localhost"
 RULES = """

@@ -17,7 +17,7 @@ from addons.core.audit.search import search
 from tests.parts.gateway import Gateway
 from tests.parts.processes import free_ports, wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 RULES = """
   - name: faulty-is-used
     match: {services: [faulty], methods: [GET, POST], principals: {kinds: [human, agent]}}

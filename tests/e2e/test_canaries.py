@@ -22,7 +22,7 @@ from tests.parts.gateway import Gateway
 from tests.parts.raw_client import http2
 from tests.parts.raw_site import ask, head
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 HOST = "vault.localhost"
 CREDENTIAL = "upstream-credential-Zx81-quarrel-lantern"
 SERVICE = (

@@ -8,7 +8,7 @@ import pytest
 from tests.parts.canaries import cells
 from tests.parts.gateway import Gateway
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 RULES = """
   - name: the-canary-echoes
     match: {services: [crm, echo], methods: [GET, POST], principals: {kinds: [human]}}

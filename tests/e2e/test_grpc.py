@@ -10,7 +10,7 @@ from tests.parts import grpc_upstream
 from tests.parts.gateway import Gateway
 from tests.parts.grpc_upstream import GrpcUpstream, message
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 RULES = """
   - name: accounts-are-read
     match: {services: [bank, vault], protocols: [http, grpc], attributes: {grpc_method: [Get, Fail]}, principals: {kinds: [agent]}}

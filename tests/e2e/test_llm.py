@@ -11,7 +11,7 @@ from openai import OpenAI
 from tests.parts.agents import MODELS_KEY, SAYS, Site
 from tests.parts.processes import wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 ASKED = {"model": "small", "messages": [{"role": "user", "content": "What is Ann's address?"}]}
 
 

@@ -14,7 +14,7 @@ from mcp_types import ElicitResult
 from addons.core.services.jsonrpc import INVALID, REFUSED, WAITING
 from tests.parts.agents import SAYS, Site
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 TOOLS = {"find_customer", "add_note", "close_account", "report", "run_sql", "delete_customer"}
 
 

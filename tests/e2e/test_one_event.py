@@ -19,7 +19,7 @@ from tests.parts.processes import free_ports, wait_until
 from tests.parts.raw_client import http2
 from tests.parts.raw_site import HANG, answer_of, ask, connect, flows, head, http_events, is_whole, only_flow, post, terminals
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 HOST = "bad.localhost"
 SECRET = b"client-bytes-3e9a"  # stands in everything that a client sends broken
 SERVICES = """\

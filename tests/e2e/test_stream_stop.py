@@ -10,7 +10,7 @@ from addons.core.audit.reader import Reader
 from tests.parts.gateway import Gateway
 from tests.parts.processes import wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 def test_a_stop_cuts_an_endless_stream(tmp_path):

@@ -16,7 +16,7 @@ from tests.parts import stream_upstream as upstream
 from tests.parts.gateway import ROOT, Gateway
 from tests.parts.processes import wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 FAULTS = ROOT / "tests" / "parts" / "host_scripts" / "stream_faults.py"
 RULE = """
   - name: flow-is-read

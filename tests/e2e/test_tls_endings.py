@@ -17,7 +17,7 @@ from tests.parts.host_gateway import Upstream, ok
 from tests.parts.processes import wait_until
 from tests.parts.raw_site import HANG, ask, connect, head, only_flow, terminals
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 SCRIPT = ROOT / "tests" / "parts" / "host_scripts" / "fault.py"
 RULES = """
   - name: tls-is-used

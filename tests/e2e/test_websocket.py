@@ -18,7 +18,7 @@ from tests.parts import raw_client
 from tests.parts.processes import wait_until
 from tests.parts.websocket import SECRET, RawUpstream, Upstream, WebSocketGateway, edit
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 WAIT = 15
 
 

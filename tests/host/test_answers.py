@@ -12,7 +12,7 @@ import pytest
 
 from tests.parts.host_gateway import Gateway, Upstream, wait_for
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 def terminal(gateway: Gateway, path: str) -> list[dict]:

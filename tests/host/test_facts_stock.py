@@ -20,7 +20,7 @@ from tests.host.conftest import PARTS
 from tests.host.test_tls import made
 from tests.parts.host_gateway import Gateway, Upstream, free_port, mitmdump, ok, wait_for
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 def play(request: bytes) -> bytes | list[bytes]:

@@ -10,7 +10,7 @@ from addons.host.runtime import Runtime
 from tests.parts.host_gateway import Gateway, Upstream, mitmdump, ok, wait_for
 from tests.parts.host_shells import SHELLS
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 BEFORE = ("requestheaders", "request")
 AFTER = ("responseheaders", "response")

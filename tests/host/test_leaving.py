@@ -11,7 +11,7 @@ import pytest
 
 from tests.parts.host_gateway import Gateway, Upstream, free_port, mitmdump, ok, wait_for
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 @pytest.fixture

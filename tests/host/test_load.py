@@ -14,7 +14,7 @@ import pytest
 
 from tests.parts.host_gateway import Gateway, Upstream, free_port, mitmdump, ok
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 LIMITS = (
     '{"handshake": 1, "headers_time": 1, "keep_alive": 2, "body_idle": 1, "body_time": 3, "per_peer": 40, "live_hooks": 20, "resets": 30,'

@@ -5,7 +5,7 @@ import pytest
 from tests.attacks.gateway.conftest import Site
 from tests.parts.hostile_upstream import answer
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 TEXT = "Content-Type: text/plain"
 
 

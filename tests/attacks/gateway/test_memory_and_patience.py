@@ -7,7 +7,7 @@ import pytest
 
 from tests.attacks.gateway.conftest import Site
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 MOST = 8 << 20  # what a client can push before the cut is seen: the cap, and the sockets' own buffers
 

@@ -12,7 +12,7 @@ from tests.attacks.gateway.conftest import CANARY, Site
 from tests.parts.hostile_upstream import Asked, answer
 from tests.parts.raw_client import Answer
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 MAIL = "zoe.quill@corp-mail.example"
 CARD = "4111111111111111"
