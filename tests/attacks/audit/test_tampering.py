@@ -125,20 +125,18 @@ def change_salt_and_value(db, attack):
 
 
 def edit_skeleton(db, attack):
-    seq, _ = field_of(db, "skeleton")
-    value = b"another skeleton " * 20
-    blob = blobs.put(b"k" * 32, value)
-    row = db.execute(
-        "INSERT INTO blob(address, size, encoding, body) VALUES (?, ?, ?, ?)", (blob.address, blob.size, int(blob.encoding), blob.body)
-    ).lastrowid
-    db.execute("UPDATE event_blob SET blob = ? WHERE seq = ? AND name = 'skeleton'", (row, seq))
+    seq, fields = field_of(db, "skeleton")
+    changed = tuple(Field(f.name, f.commit, f.kept, f.salt, b"another skeleton") if f.name == "skeleton" else f for f in fields)
+    db.execute("UPDATE event SET fields = ? WHERE seq = ?", (canonical.pack(changed), seq))
 
 
 def exchange_blobs(db, attack):
-    seq, _ = field_of(db, "skeleton")
-    rows = dict(db.execute("SELECT name, blob FROM event_blob WHERE seq = ?", (seq,)).fetchall())
-    db.execute("UPDATE event_blob SET blob = ? WHERE seq = ? AND name = 'skeleton'", (rows["response.body"], seq))
-    db.execute("UPDATE event_blob SET blob = ? WHERE seq = ? AND name = 'response.body'", (rows["skeleton"], seq))
+    first, other = (
+        db.execute("SELECT seq, blob FROM event_blob WHERE name = ? LIMIT 1", (name,)).fetchone()
+        for name in ("request.body", "response.body")
+    )
+    db.execute("UPDATE event_blob SET blob = ? WHERE seq = ? AND name = 'request.body'", (other[1], first[0]))
+    db.execute("UPDATE event_blob SET blob = ? WHERE seq = ? AND name = 'response.body'", (first[1], other[0]))
 
 
 def two_terminals(db, attack):
