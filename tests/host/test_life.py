@@ -16,7 +16,7 @@ from addons.host import certificates
 from tests.parts.host_gateway import MITMDUMP, SCRIPTS, Upstream, free_port, mitmdump, ok, wait_for
 from tests.parts.host_shells import SHELLS
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from addons.core.audit.reader import Reader
 from addons.host.fail_closed import hooks_of
 from tests.parts.host_gateway import ROOT, Gateway, free_port, mitmdump, wait_for
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 PORTS = ("8442", "8443", "8444", "8445", "8446")
 KINDS = ("Exception", "OptionsError", "CancelledError")

@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from addons.host import certificates
 from tests.parts.host_gateway import Gateway, Upstream, free_port, mitmdump, ok
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 def made(folder: Path, name: str, issuer: str | None = None, days: int = 30) -> Path:

@@ -276,10 +276,10 @@ async def test_a_second_writer_is_refused(tmp_path):
 
 
 async def test_unauthenticated_events_leave_room_for_the_others(tmp_path):
-    log = await audit.open_log(tmp_path, SystemClock(), store=audit.HungStore, queue_events=10, queue_deadline=0.3)
+    log = await audit.open_log(tmp_path, SystemClock(), store=audit.HungStore, queue_events=10, queue_deadline=3.0)
     log._store.works.clear()
     waiting = [asyncio.ensure_future(log.append(make("Mark", "log", {"verb": "first"})))]
-    await asyncio.sleep(0.05)  # the writer has taken it and hangs
+    await asyncio.sleep(0.5)  # the writer has taken it and hangs
     junk = [asyncio.ensure_future(log.append(make("Denied", "http", {"flow": FLOW.format(at)}))) for at in range(9)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
