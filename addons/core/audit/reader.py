@@ -107,12 +107,18 @@ def connect(path: Path) -> sqlite3.Connection:
     for uri in attempts:
         try:
             db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
+        except sqlite3.Error as error:
+            failure = error
+            continue
+        try:
             db.execute("PRAGMA trusted_schema = OFF")
             db.execute("PRAGMA query_only = ON")
             db.execute("SELECT k FROM meta LIMIT 1").fetchone()
-            return db
         except sqlite3.Error as error:
             failure = error
+            db.close()
+            continue
+        return db
     raise StoreError(f"this is not a readable audit store: {failure}") from failure
 
 
